@@ -1,0 +1,2 @@
+//! The command `stockade`.
+fn main() {}

@@ -1,0 +1,4 @@
+//! The gateway: admits known devices and refuses everything else.
+
+pub mod events;
+pub mod name;

@@ -1,0 +1,1 @@
+//! MQTT 5 and 3.1.1 packets, topic names and filters, on bytes

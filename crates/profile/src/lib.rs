@@ -1,0 +1,1 @@
+//! The profile: what one model of device is for; parse, check, canonical bytes, signature

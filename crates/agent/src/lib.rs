@@ -1,0 +1,1 @@
+//! The device's side: enrolment and the connection to the gateway.

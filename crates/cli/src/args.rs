@@ -1,0 +1,251 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Keeps IoT devices safe: what a device's profile does not allow is refused.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Directory that holds everything the server keeps
+    /// [default: ./stockade-data, or ./stockade-demo with --demo]
+    #[arg(long, global = true, value_name = "DIR", env = "STOCKADE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start gateway, vault and console in one process
+    Up(Up),
+    /// Devices: add, list, show, quarantine, release, revoke
+    #[command(subcommand)]
+    Device(Device),
+    /// Profiles: check, sign, verify, install
+    #[command(subcommand)]
+    Profile(Profile),
+    /// Data the vault keeps
+    #[command(subcommand)]
+    Vault(Vault),
+    /// The gateway's certificate authority
+    #[command(subcommand)]
+    Ca(Ca),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(Config),
+    /// The administrator of the console
+    #[command(subcommand)]
+    Admin(Admin),
+    /// What was admitted and refused, newest last
+    Events(Events),
+    /// Send a command to a device: publish to a topic as the operator
+    Publish(Publish),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a directory
+    Man {
+        /// Where to write them
+        dir: PathBuf,
+    },
+    /// One of the devices that `up --demo` starts
+    #[command(hide = true)]
+    DemoDevice(DemoDevice),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Configuration file [default: DIR/stockade.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Start three demo devices beside it; listen on this machine only
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// Let a device enrol: prints a code that works once
+    Add {
+        /// The model, as its profile names it
+        #[arg(long)]
+        model: String,
+        /// A name for this device: a-z, 0-9, `.`, `_`, `-`
+        id: String,
+    },
+    /// All devices with their states
+    List,
+    /// One device: state, reasons, what its profile lets it do
+    Show {
+        /// The device
+        id: String,
+    },
+    /// Let a device reach nothing but what it needs to be mended
+    Quarantine {
+        /// The device
+        id: String,
+        /// Why, for whoever looks later
+        #[arg(long, default_value = "by the operator")]
+        reason: String,
+    },
+    /// Back to normal after quarantine
+    Release {
+        /// The device
+        id: String,
+    },
+    /// Never again: its certificate is refused from now on
+    Revoke {
+        /// The device
+        id: String,
+        /// Why, for whoever looks later
+        #[arg(long, default_value = "by the operator")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Profile {
+    /// Report all faults, each with line, column and a suggestion
+    Check {
+        /// Profiles in TOML
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// What a profile allows, in words
+    Show {
+        /// A profile in TOML
+        file: PathBuf,
+    },
+    /// Make a key pair for signing: KEY (private) and KEY.pub
+    Keygen {
+        /// Where to write the private key (PKCS#8 PEM)
+        key: PathBuf,
+    },
+    /// Sign a profile for transport (COSE_Sign1, Ed25519)
+    Sign {
+        /// A profile in TOML
+        file: PathBuf,
+        /// The private key (PKCS#8 PEM)
+        #[arg(long)]
+        key: PathBuf,
+        /// Where to write it [default: FILE with .cose in place of .toml]
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Verify a signed profile
+    Verify {
+        /// The signed profile
+        file: PathBuf,
+        /// Public keys that are trusted (PEM)
+        #[arg(long, required = true)]
+        key: Vec<PathBuf>,
+    },
+    /// Give the running gateway a profile; an older version is refused
+    Install {
+        /// A profile in TOML, or a signed one
+        file: PathBuf,
+    },
+    /// The models the running gateway knows
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vault {
+    /// Read treated telemetry
+    Query {
+        /// Only this data set of the profile
+        #[arg(long)]
+        schema: Option<String>,
+        /// Only this device (where the treatment lets the vault know)
+        #[arg(long)]
+        device: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Fingerprint and lifetime
+    Show,
+    /// Use an existing authority; before the first `up`
+    Import {
+        /// Its certificate (PEM)
+        #[arg(long)]
+        certificate: PathBuf,
+        /// Its private key (PKCS#8 PEM)
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Report what is wrong with a configuration file
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the configuration with every default
+    Default,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Make a new one-time password; the old one ends
+    ResetPassword,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only those after this number
+    #[arg(long, default_value_t = 0)]
+    pub(crate) after: u64,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The topic
+    pub(crate) topic: String,
+    /// What to send
+    pub(crate) payload: String,
+    /// 0, 1 or 2
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(crate) qos: u8,
+}
+
+/// A demo device is told what a stranger's device would be told: where to go and its code.
+#[derive(Debug, Args)]
+pub(crate) struct DemoDevice {
+    /// honest | misbehaving | old
+    pub(crate) kind: String,
+    /// Its name
+    #[arg(long)]
+    pub(crate) id: String,
+    /// Its model
+    #[arg(long)]
+    pub(crate) model: String,
+    /// The gateway's MQTT address
+    #[arg(long)]
+    pub(crate) mqtt: std::net::SocketAddr,
+    /// The gateway's enrolment address
+    #[arg(long)]
+    pub(crate) est: std::net::SocketAddr,
+    /// SHA-256 of the gateway's CA certificate, in hexadecimal
+    #[arg(long)]
+    pub(crate) ca_fingerprint: String,
+    /// Where it keeps its key and certificate
+    #[arg(long)]
+    pub(crate) keys: PathBuf,
+}

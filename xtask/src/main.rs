@@ -1,1 +1,51 @@
-fn main() {}
+//! Chores of the project. `cargo xtask` lists them.
+
+mod bench;
+mod command;
+mod fuzz;
+mod out;
+mod prepare;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+  test [--fast] [--only NAME]   install what the tests need, then run every check
+  tidy                          crate directions, pure crates, file sizes, links, decisions, fuzz targets
+  fuzz [--seconds N] [TARGET]   fuzz one target or each in turn (needs a nightly toolchain)
+  bench gateway [--quick]       measure the gateway beside other brokers, on the loopback
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match chore(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            out::problem(&format!("xtask: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn chore(arguments: &[String]) -> Result<ExitCode> {
+    let Some((name, rest)) = arguments.split_first() else {
+        out::text(USAGE);
+        return Ok(ExitCode::from(2));
+    };
+    match name.as_str() {
+        "test" => test::run(rest),
+        "tidy" => Ok(tidy::run()),
+        "fuzz" => fuzz::run(rest),
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            out::text(USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no chore `{other}`; `cargo xtask` lists them"),
+    }
+}

@@ -1,0 +1,1 @@
+//! Kills the gateway at random times: nothing it acknowledged may be lost.

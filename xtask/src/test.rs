@@ -1,0 +1,319 @@
+//! `cargo xtask test`: every check, one after the other, and a table of how each went.
+
+mod counts;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::counts::Counts;
+use crate::command::{capture, cargo, program, succeed, target, watch, works};
+use crate::prepare::{self, Missing};
+use crate::{out, tidy};
+
+/// One check: its name, whether `--fast` runs it, and what it does.
+struct Step {
+    name: &'static str,
+    fast: bool,
+    run: fn(&Missing) -> Result<Counts>,
+}
+
+const STEPS: [Step; 11] = [
+    Step {
+        name: "fmt",
+        fast: true,
+        run: fmt,
+    },
+    Step {
+        name: "tidy",
+        fast: true,
+        run: |_| tidy::check(),
+    },
+    Step {
+        name: "clippy",
+        fast: true,
+        run: clippy,
+    },
+    Step {
+        name: "build",
+        fast: true,
+        run: build,
+    },
+    Step {
+        name: "tests",
+        fast: true,
+        run: |_| nextest("not package(stockade-e2e) and not binary(corpus)", None),
+    },
+    Step {
+        name: "corpus",
+        fast: true,
+        run: |_| nextest("binary(corpus)", None),
+    },
+    Step {
+        name: "fuzz-targets",
+        fast: false,
+        run: fuzz_targets,
+    },
+    Step {
+        name: "doc-tests",
+        fast: false,
+        run: doc_tests,
+    },
+    Step {
+        name: "docs",
+        fast: false,
+        run: docs,
+    },
+    Step {
+        name: "deny",
+        fast: false,
+        run: deny,
+    },
+    Step {
+        name: "e2e",
+        fast: false,
+        run: |missing| nextest("package(stockade-e2e)", Some(missing)),
+    },
+];
+
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    result: Result<Counts>,
+}
+
+/// Runs the checks the arguments choose; fails when one of them does.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let steps = chosen(arguments)?;
+    let started = Instant::now();
+    let missing = prepare::everything();
+    let mut outcomes = Vec::new();
+    for step in steps {
+        out::line(&format!("\n== {}", step.name));
+        let begun = Instant::now();
+        counts::forget();
+        let result = (step.run)(&missing);
+        if let Err(error) = &result {
+            out::problem(&format!("{}: {error:#}", step.name));
+        }
+        outcomes.push(Outcome {
+            name: step.name,
+            took: begun.elapsed(),
+            result,
+        });
+    }
+    Ok(summary(&outcomes, started.elapsed(), &missing))
+}
+
+fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
+    let mut steps: Vec<&Step> = STEPS.iter().collect();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--fast" => steps.retain(|step| step.fast),
+            "--only" => {
+                let name = arguments.next().map_or("", String::as_str);
+                steps.retain(|step| step.name == name);
+            }
+            other => bail!("`test` knows --fast and --only NAME, not `{other}`"),
+        }
+    }
+    if steps.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("no check has that name; there are: {}", names.join(", "));
+    }
+    Ok(steps)
+}
+
+fn summary(outcomes: &[Outcome], total: Duration, missing: &Missing) -> ExitCode {
+    let mut rows = vec![
+        ["check", "verdict", "passed", "failed", "skipped", "time"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for outcome in outcomes {
+        let verdict = if outcome.result.is_ok() {
+            "pass"
+        } else {
+            "FAIL"
+        };
+        let counts = outcome
+            .result
+            .as_ref()
+            .copied()
+            .unwrap_or_else(|_| counts::last_report());
+        let shown = |count: u64| {
+            if count == 0 {
+                "-".to_owned()
+            } else {
+                count.to_string()
+            }
+        };
+        rows.push(vec![
+            outcome.name.to_owned(),
+            verdict.to_owned(),
+            shown(counts.passed),
+            shown(counts.failed),
+            shown(counts.skipped),
+            seconds(outcome.took),
+        ]);
+    }
+    out::line("");
+    out::table(&rows);
+    if !missing.is_empty() {
+        out::line(&format!("  skipped for want of: {}", missing.names()));
+    }
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| outcome.result.is_err())
+        .count();
+    out::line(&format!(
+        "\n{} of {} checks passed in {}",
+        outcomes.len() - failed,
+        outcomes.len(),
+        seconds(total)
+    ));
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn fmt(_: &Missing) -> Result<Counts> {
+    succeed(&mut cargo(&["fmt", "--all", "--check"]))?;
+    Ok(Counts::default())
+}
+
+fn clippy(_: &Missing) -> Result<Counts> {
+    succeed(&mut cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(Counts::default())
+}
+
+/// Everything the later checks run, so that their times are their own.
+fn build(_: &Missing) -> Result<Counts> {
+    succeed(&mut cargo(&[
+        "build",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+    ]))?;
+    Ok(Counts::default())
+}
+
+/// The tests a filter chooses: with nextest where it can be had, else with `cargo test`.
+fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
+    let without = |command: &mut Command| {
+        if let Some(missing) = missing {
+            command.env("STOCKADE_TESTS_WITHOUT", missing.names());
+        }
+    };
+    if works(&mut cargo(&["nextest", "--version"])) {
+        let mut command = cargo(&[
+            "nextest",
+            "run",
+            "--locked",
+            "--workspace",
+            "--profile",
+            "ci",
+            "-E",
+            filter,
+        ]);
+        without(&mut command);
+        succeed(&mut command)?;
+        return Ok(counts::last_report());
+    }
+    out::line("cargo-nextest is not there: `cargo test` it is");
+    let mut command = match filter {
+        "package(stockade-e2e)" => {
+            cargo(&["test", "--locked", "-p", "stockade-e2e", "--no-fail-fast"])
+        }
+        "binary(corpus)" => cargo(&[
+            "test",
+            "--locked",
+            "--workspace",
+            "--test",
+            "corpus",
+            "--no-fail-fast",
+        ]),
+        _ => cargo(&[
+            "test",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "stockade-e2e",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--no-fail-fast",
+        ]),
+    };
+    without(&mut command);
+    let mut counts = Counts::default();
+    watch(&mut command, |line| counts.add_line(line))?;
+    counts.ran()
+}
+
+/// The fuzz targets compile on the stable toolchain too; only fuzzing needs a nightly one.
+fn fuzz_targets(_: &Missing) -> Result<Counts> {
+    let target = target();
+    let folder = target.to_string_lossy();
+    succeed(&mut cargo(&[
+        "check",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--target-dir",
+        &folder,
+    ]))?;
+    Ok(Counts::default())
+}
+
+fn doc_tests(_: &Missing) -> Result<Counts> {
+    let mut counts = Counts::default();
+    watch(
+        &mut cargo(&["test", "--locked", "--doc", "--workspace"]),
+        |line| counts.add_line(line),
+    )?;
+    Ok(counts)
+}
+
+fn docs(_: &Missing) -> Result<Counts> {
+    succeed(
+        cargo(&["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    Ok(Counts::default())
+}
+
+const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
+
+/// Licences, bans and sources always; advisories where their database can be reached.
+fn deny(_: &Missing) -> Result<Counts> {
+    if capture(&mut cargo(&["deny", "--version"])).is_err() {
+        bail!("cargo-deny is not there: `cargo install --locked cargo-deny`, then try again");
+    }
+    succeed(&mut cargo(&[
+        "deny", "--locked", "check", "bans", "licenses", "sources",
+    ]))?;
+    if works(program("timeout").args(["20", "git", "ls-remote", "--heads", ADVISORIES])) {
+        succeed(&mut cargo(&["deny", "--locked", "check", "advisories"]))?;
+    } else {
+        out::line(&format!(
+            "advisories not checked: {ADVISORIES} can not be reached from here"
+        ));
+    }
+    Ok(Counts::default())
+}

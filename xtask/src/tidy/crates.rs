@@ -1,0 +1,254 @@
+//! Crates depend only downwards, and pure crates on nothing that touches the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::Report;
+use crate::command::{capture, cargo};
+
+/// Our crates from the top down; a crate may use those of lower lines only. ARCHITECTURE.md draws the same picture.
+const LAYERS: [&[&str]; 6] = [
+    &["stockade-cli"],
+    &["stockade-console"],
+    &[
+        "stockade-gateway",
+        "stockade-vault",
+        "stockade-audit",
+        "stockade-agent",
+    ],
+    &["stockade-host", "stockade-store"],
+    &["stockade-controls"],
+    &["stockade-profile", "stockade-mqtt", "stockade-link"],
+];
+
+/// Used by what it names and the command line alone: nobody else speaks the protocol.
+const ONLY_FOR: [(&str, &[&str]); 2] = [
+    (
+        "stockade-mqtt",
+        &["stockade-gateway", "stockade-agent", "stockade-cli"],
+    ),
+    (
+        "stockade-link",
+        &["stockade-gateway", "stockade-agent", "stockade-cli"],
+    ),
+];
+
+/// Outside the product: tests and chores. They may use anything; nothing may use them.
+const OUTSIDE: [&str; 4] = [
+    "xtask",
+    "stockade-e2e",
+    "stockade-load",
+    "stockade-conformance",
+];
+
+/// Crates that decide and never do.
+pub(super) const PURE: [&str; 4] = [
+    "stockade-profile",
+    "stockade-mqtt",
+    "stockade-link",
+    "stockade-controls",
+];
+
+/// What a pure crate may not even be built with.
+const WORLDLY: [&str; 13] = [
+    "async-std",
+    "fs-err",
+    "getrandom",
+    "hyper",
+    "libc",
+    "mio",
+    "nix",
+    "rand",
+    "rusqlite",
+    "rustix",
+    "rustls",
+    "socket2",
+    "tokio",
+];
+
+/// Brings `getrandom` and `libc` for its own use; the pure crates hand it bytes and keys, never ask it for randomness.
+const CRYPTO: &str = "aws-lc-rs";
+
+pub(super) fn check(report: &mut Report) -> Result<()> {
+    let text = capture(&mut cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+    ]))?;
+    let metadata: Value = serde_json::from_str(&text).context("`cargo metadata` prints no JSON")?;
+    let graph = Graph::read(&metadata);
+    for package in &graph.ours {
+        report.looked();
+        for used in graph.uses.get(package).into_iter().flatten() {
+            if graph.ours.contains(used)
+                && let Some(fault) = against_the_arrows(package, used)
+            {
+                report.fault(fault);
+            }
+        }
+    }
+    for package in PURE.iter().filter(|name| graph.ours.contains(**name)) {
+        for path in graph.reached(package, &WORLDLY) {
+            report.fault(format!("{package} is pure, but is built with {path}"));
+        }
+    }
+    Ok(())
+}
+
+/// Why `package` may not use `used`, if it may not.
+fn against_the_arrows(package: &str, used: &str) -> Option<String> {
+    if OUTSIDE.contains(&package) {
+        return None;
+    }
+    if OUTSIDE.contains(&used) {
+        return Some(format!(
+            "{package} uses {used}, which is not part of the product"
+        ));
+    }
+    let (Some(above), Some(below)) = (layer(package), layer(used)) else {
+        return Some(format!(
+            "{package} -> {used}: one of them is in no layer; place it in xtask/src/tidy/crates.rs"
+        ));
+    };
+    if above >= below {
+        return Some(format!("{package} uses {used}: arrows only go down"));
+    }
+    let only = ONLY_FOR.iter().find(|(name, _)| *name == used);
+    only.filter(|(_, users)| !users.contains(&package))
+        .map(|(_, users)| format!("{package} uses {used}, which is for {}", users.join(", ")))
+}
+
+fn layer(package: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&package))
+}
+
+/// Who uses whom, by name, tests aside.
+#[derive(Debug, Default)]
+struct Graph {
+    ours: BTreeSet<String>,
+    uses: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    fn read(metadata: &Value) -> Self {
+        let mut graph = Self::default();
+        let members: BTreeSet<&str> = texts(&metadata["workspace_members"]).collect();
+        let mut names = BTreeMap::new();
+        for package in list(&metadata["packages"]) {
+            let (id, name) = (
+                package["id"].as_str().unwrap_or(""),
+                package["name"].as_str().unwrap_or(""),
+            );
+            names.insert(id, name);
+            if members.contains(id) {
+                graph.ours.insert(name.to_owned());
+            }
+        }
+        for node in list(&metadata["resolve"]["nodes"]) {
+            let name = names
+                .get(node["id"].as_str().unwrap_or(""))
+                .copied()
+                .unwrap_or("");
+            let uses = graph.uses.entry(name.to_owned()).or_default();
+            for dependency in list(&node["deps"]) {
+                let normal = list(&dependency["dep_kinds"])
+                    .any(|kind| kind["kind"].is_null() && !foreign(kind["target"].as_str()));
+                if normal && let Some(used) = names.get(dependency["pkg"].as_str().unwrap_or("")) {
+                    uses.insert((*used).to_owned());
+                }
+            }
+        }
+        graph
+    }
+
+    /// The ways from `package` to any of `names`, `CRYPTO`'s own needs aside.
+    fn reached(&self, package: &str, names: &[&str]) -> Vec<String> {
+        let mut ways = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![(package.to_owned(), package.to_owned())];
+        while let Some((at, way)) = open.pop() {
+            for used in self.uses.get(&at).into_iter().flatten() {
+                let way = format!("{way} -> {used}");
+                if names.contains(&used.as_str()) {
+                    ways.push(way);
+                } else if used != CRYPTO && seen.insert(used.clone()) {
+                    open.push((used.clone(), way));
+                }
+            }
+        }
+        ways
+    }
+}
+
+/// A dependency of other systems than the ones we run on.
+fn foreign(target: Option<&str>) -> bool {
+    target.is_some_and(|target| {
+        target.contains("windows") || target.contains("wasm") || target.contains("wasi")
+    })
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    list(value).filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(arrows: &[(&str, &str)]) -> Graph {
+        let mut graph = Graph::default();
+        for (from, to) in arrows {
+            graph
+                .uses
+                .entry((*from).to_owned())
+                .or_default()
+                .insert((*to).to_owned());
+        }
+        graph
+    }
+
+    #[test]
+    fn downwards_is_allowed() {
+        assert_eq!(against_the_arrows("stockade-cli", "stockade-console"), None);
+        assert_eq!(
+            against_the_arrows("stockade-gateway", "stockade-mqtt"),
+            None
+        );
+        assert_eq!(against_the_arrows("stockade-e2e", "stockade-mqtt"), None);
+    }
+
+    #[test]
+    fn upwards_and_sideways_are_refused() {
+        assert!(against_the_arrows("stockade-store", "stockade-gateway").is_some());
+        assert!(against_the_arrows("stockade-gateway", "stockade-vault").is_some());
+        assert!(against_the_arrows("stockade-cli", "xtask").is_some());
+        assert!(against_the_arrows("stockade-new", "stockade-profile").is_some());
+    }
+
+    #[test]
+    fn only_the_gateway_and_its_peers_speak_mqtt() {
+        assert!(against_the_arrows("stockade-console", "stockade-mqtt").is_some());
+    }
+
+    #[test]
+    fn a_worldly_dependency_is_found_through_others() {
+        let graph = graph(&[
+            ("stockade-mqtt", "a"),
+            ("a", "b"),
+            ("b", "tokio"),
+            ("stockade-mqtt", "aws-lc-rs"),
+            ("aws-lc-rs", "libc"),
+        ]);
+        assert_eq!(
+            graph.reached("stockade-mqtt", &WORLDLY),
+            ["stockade-mqtt -> a -> b -> tokio"]
+        );
+    }
+}

@@ -1,0 +1,535 @@
+//! Properties of MQTT 5 packets (5.0 §2.2.2).
+
+use crate::{
+    Binary, DecodeError, EncodeError, Limits, ReasonCode, SubscriptionId, Text, TextError,
+    TopicName, Version,
+    error::{Rule, rule},
+    wire::{Count, Reader, Sink, encodable},
+};
+
+/// The identifiers of table 2-4.
+pub(crate) mod id {
+    pub(crate) const PAYLOAD_FORMAT: u8 = 0x01;
+    pub(crate) const MESSAGE_EXPIRY: u8 = 0x02;
+    pub(crate) const CONTENT_TYPE: u8 = 0x03;
+    pub(crate) const RESPONSE_TOPIC: u8 = 0x08;
+    pub(crate) const CORRELATION_DATA: u8 = 0x09;
+    pub(crate) const SUBSCRIPTION_ID: u8 = 0x0B;
+    pub(crate) const SESSION_EXPIRY: u8 = 0x11;
+    pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
+    pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
+    pub(crate) const AUTH_METHOD: u8 = 0x15;
+    pub(crate) const AUTH_DATA: u8 = 0x16;
+    pub(crate) const REQUEST_PROBLEM_INFO: u8 = 0x17;
+    pub(crate) const WILL_DELAY: u8 = 0x18;
+    pub(crate) const REQUEST_RESPONSE_INFO: u8 = 0x19;
+    pub(crate) const RESPONSE_INFO: u8 = 0x1A;
+    pub(crate) const SERVER_REFERENCE: u8 = 0x1C;
+    pub(crate) const REASON_STRING: u8 = 0x1F;
+    pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
+    pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+    pub(crate) const TOPIC_ALIAS: u8 = 0x23;
+    pub(crate) const MAXIMUM_QOS: u8 = 0x24;
+    pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
+    pub(crate) const USER_PROPERTY: u8 = 0x26;
+    pub(crate) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+    pub(crate) const WILDCARD_AVAILABLE: u8 = 0x28;
+    pub(crate) const SUBSCRIPTION_ID_AVAILABLE: u8 = 0x29;
+    pub(crate) const SHARED_AVAILABLE: u8 = 0x2A;
+}
+
+/// The property block of one packet while it is parsed.
+pub(crate) struct Properties<'a> {
+    reader: Reader<'a>,
+    block: &'a [u8],
+    /// The section of the specification which lists what this packet may hold.
+    section: Rule,
+    user_bytes: usize,
+}
+
+impl<'a> Properties<'a> {
+    /// Takes the block off the packet; an empty one for 3.1.1.
+    pub(crate) fn take(
+        packet: &mut Reader<'a>,
+        section: &'static str,
+    ) -> Result<Self, DecodeError> {
+        let block = match packet.version() {
+            Version::V311 => &[],
+            Version::V5 => {
+                let len = packet.varint()?;
+                packet.take(usize::try_from(len).unwrap_or(usize::MAX))?
+            }
+        };
+        Ok(Self {
+            reader: Reader::new(block, Version::V5),
+            block,
+            section: Rule::both(section),
+            user_bytes: 0,
+        })
+    }
+
+    /// The identifier of the next property; its value must be taken next.
+    pub(crate) fn next(&mut self) -> Result<Option<u8>, DecodeError> {
+        // Identifiers are variable byte integers; all that exist fit one byte.
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        let id = self.reader.varint()?;
+        u8::try_from(id).map(Some).map_err(|_| self.unknown())
+    }
+
+    /// The answer to an identifier which this packet must not hold.
+    pub(crate) fn unknown(&self) -> DecodeError {
+        self.reader.malformed(
+            rule::PROPERTY_ID,
+            "property not known or not allowed in this packet",
+        )
+    }
+
+    /// A value the packet parses with but the protocol forbids.
+    pub(crate) fn forbidden(&self, detail: &'static str) -> DecodeError {
+        self.reader.protocol(self.section, detail)
+    }
+
+    fn once<T>(&self, slot: &mut Option<T>, value: T) -> Result<(), DecodeError> {
+        match slot.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(self.forbidden("property appears more than once")),
+        }
+    }
+
+    pub(crate) fn flag(&mut self, slot: &mut Option<bool>) -> Result<(), DecodeError> {
+        let value = match self.reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(self.forbidden("property must be 0 or 1")),
+        };
+        self.once(slot, value)
+    }
+
+    pub(crate) fn u16(&mut self, slot: &mut Option<u16>) -> Result<(), DecodeError> {
+        let value = self.reader.u16()?;
+        self.once(slot, value)
+    }
+
+    pub(crate) fn u32(&mut self, slot: &mut Option<u32>) -> Result<(), DecodeError> {
+        let value = self.reader.u32()?;
+        self.once(slot, value)
+    }
+
+    /// A two byte integer in which zero is a protocol error.
+    pub(crate) fn non_zero_u16(
+        &mut self,
+        slot: &mut Option<std::num::NonZeroU16>,
+    ) -> Result<(), DecodeError> {
+        let value = self.reader.u16()?;
+        let value = value
+            .try_into()
+            .map_err(|_| self.forbidden("property must not be zero"))?;
+        self.once(slot, value)
+    }
+
+    /// A topic alias; zero has a reason code of its own (5.0 §3.3.2.3.4).
+    pub(crate) fn topic_alias(
+        &mut self,
+        slot: &mut Option<std::num::NonZeroU16>,
+    ) -> Result<(), DecodeError> {
+        let value = self.reader.u16()?;
+        let value = value.try_into().map_err(|_| {
+            DecodeError::new(
+                ReasonCode::TopicAliasInvalid,
+                "MQTT-3.3.2-8",
+                "topic alias is zero",
+            )
+        })?;
+        self.once(slot, value)
+    }
+
+    /// A four byte integer in which zero is a protocol error.
+    pub(crate) fn non_zero_u32(
+        &mut self,
+        slot: &mut Option<std::num::NonZeroU32>,
+    ) -> Result<(), DecodeError> {
+        let value = self.reader.u32()?;
+        let value = value
+            .try_into()
+            .map_err(|_| self.forbidden("property must not be zero"))?;
+        self.once(slot, value)
+    }
+
+    pub(crate) fn subscription_id(&mut self) -> Result<SubscriptionId, DecodeError> {
+        let value = self.reader.varint()?;
+        SubscriptionId::new(value).ok_or_else(|| self.forbidden("subscription identifier is zero"))
+    }
+
+    pub(crate) fn one_subscription_id(
+        &mut self,
+        slot: &mut Option<SubscriptionId>,
+    ) -> Result<(), DecodeError> {
+        let value = self.subscription_id()?;
+        self.once(slot, value)
+    }
+
+    pub(crate) fn text(&mut self, slot: &mut Option<Text<'a>>) -> Result<(), DecodeError> {
+        let value = self.reader.text()?;
+        self.once(slot, value)
+    }
+
+    pub(crate) fn binary(&mut self, slot: &mut Option<Binary<'a>>) -> Result<(), DecodeError> {
+        let value = self.reader.binary()?;
+        self.once(slot, value)
+    }
+
+    pub(crate) fn response_topic(
+        &mut self,
+        slot: &mut Option<TopicName<'a>>,
+        limits: Limits,
+    ) -> Result<(), DecodeError> {
+        let value = topic_name(&mut self.reader, limits, Rule::both("MQTT-3.3.2-14"))?;
+        self.once(slot, value)
+    }
+
+    /// Checks a user property; [`Properties::users`] gives them all in the end.
+    pub(crate) fn user(&mut self) -> Result<(), DecodeError> {
+        let before = self.reader.rest().len();
+        // [MQTT-1.5.7-1]
+        self.reader.text()?;
+        self.reader.text()?;
+        let taken = before.saturating_sub(self.reader.rest().len());
+        self.user_bytes = self.user_bytes.saturating_add(taken).saturating_add(1);
+        Ok(())
+    }
+
+    /// The user properties, once all of the block was taken.
+    pub(crate) const fn users(&self) -> UserProperties<'a> {
+        UserProperties {
+            block: self.block,
+            len: self.user_bytes,
+        }
+    }
+
+    /// The subscription identifiers, once all of the block was taken.
+    pub(crate) const fn subscription_ids(&self, any: bool) -> SubscriptionIds<'a> {
+        SubscriptionIds(if any {
+            Ids::Wire(self.block)
+        } else {
+            Ids::List(&[])
+        })
+    }
+}
+
+/// A topic name of a packet, within the limits.
+pub(crate) fn topic_name<'a>(
+    reader: &mut Reader<'a>,
+    limits: Limits,
+    wildcard: Rule,
+) -> Result<TopicName<'a>, DecodeError> {
+    let text = reader.str()?;
+    let name = TopicName::new(text).map_err(|error| error.in_packet(reader.version(), wildcard))?;
+    if limits.allow_topic(&name) {
+        Ok(name)
+    } else {
+        Err(DecodeError::new(
+            ReasonCode::TopicNameInvalid,
+            "5.0 §3.14.2.1",
+            "topic name longer or deeper than this server accepts",
+        ))
+    }
+}
+
+/// The bytes of one property value of a checked block.
+fn skip<'a>(reader: &mut Reader<'a>, property: u8) -> Result<(), DecodeError> {
+    let _: &'a [u8] = match property {
+        id::PAYLOAD_FORMAT
+        | id::REQUEST_PROBLEM_INFO
+        | id::REQUEST_RESPONSE_INFO
+        | id::MAXIMUM_QOS
+        | id::RETAIN_AVAILABLE
+        | id::WILDCARD_AVAILABLE
+        | id::SUBSCRIPTION_ID_AVAILABLE
+        | id::SHARED_AVAILABLE => reader.take(1)?,
+        id::SERVER_KEEP_ALIVE | id::RECEIVE_MAXIMUM | id::TOPIC_ALIAS_MAXIMUM | id::TOPIC_ALIAS => {
+            reader.take(2)?
+        }
+        id::MESSAGE_EXPIRY | id::SESSION_EXPIRY | id::WILL_DELAY | id::MAXIMUM_PACKET_SIZE => {
+            reader.take(4)?
+        }
+        id::SUBSCRIPTION_ID => {
+            reader.varint()?;
+            &[]
+        }
+        id::USER_PROPERTY => {
+            reader.binary()?;
+            reader.binary()?.as_bytes()
+        }
+        // All others are strings or binary data; the block was checked, so no unknown identifier is left.
+        _ => reader.binary()?.as_bytes(),
+    };
+    Ok(())
+}
+
+/// User properties in order: a checked range of bytes that is walked when asked for.
+#[derive(Clone, Copy, Default)]
+pub struct UserProperties<'a> {
+    /// A checked property block, which may hold other properties too.
+    block: &'a [u8],
+    /// How many bytes the user properties in it take.
+    len: usize,
+}
+
+impl<'a> UserProperties<'a> {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes they take on the wire.
+    pub const fn encoded_len(&self) -> usize {
+        self.len
+    }
+
+    /// Names and values in the order they were sent.
+    pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
+        let block = if self.is_empty() { &[] } else { self.block };
+        let mut reader = Reader::new(block, Version::V5);
+        std::iter::from_fn(move || {
+            while !reader.is_empty() {
+                let property = reader.u8().ok()?;
+                if property == id::USER_PROPERTY {
+                    return Some((reader.text().ok()?, reader.text().ok()?));
+                }
+                skip(&mut reader, property).ok()?;
+            }
+            None
+        })
+    }
+
+    /// A copy that outlives the packet.
+    pub fn to_buf(self) -> UserPropertiesBuf {
+        let mut bytes = Vec::with_capacity(self.len);
+        self.write(&mut bytes);
+        UserPropertiesBuf(bytes)
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        if self.len == self.block.len() {
+            out.put(self.block);
+            return;
+        }
+        for (name, value) in self.iter() {
+            out.u8(id::USER_PROPERTY);
+            out.string(&name);
+            out.string(&value);
+        }
+    }
+}
+
+impl PartialEq for UserProperties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for UserProperties<'_> {}
+
+impl std::fmt::Debug for UserProperties<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// User properties that own their bytes.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct UserPropertiesBuf(Vec<u8>);
+
+impl UserPropertiesBuf {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Appends one.
+    pub fn push(&mut self, name: Text<'_>, value: Text<'_>) {
+        self.0.u8(id::USER_PROPERTY);
+        self.0.string(&name);
+        self.0.string(&value);
+    }
+
+    /// Takes back what [`UserPropertiesBuf::as_bytes`] gave.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, TextError> {
+        let mut reader = Reader::new(&bytes, Version::V5);
+        while !reader.is_empty() {
+            let one = reader.u8().and_then(|property| {
+                reader.text()?;
+                reader.text()?;
+                Ok(property)
+            });
+            if one != Ok(id::USER_PROPERTY) {
+                return Err(TextError::NotUserProperties);
+            }
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The encoded bytes, to store them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The form packets hold.
+    pub fn borrow(&self) -> UserProperties<'_> {
+        UserProperties {
+            block: &self.0,
+            len: self.0.len(),
+        }
+    }
+}
+
+impl std::fmt::Debug for UserPropertiesBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.borrow().fmt(f)
+    }
+}
+
+/// The subscription identifiers of a PUBLISH to a client.
+#[derive(Clone, Copy)]
+pub struct SubscriptionIds<'a>(Ids<'a>);
+
+#[derive(Clone, Copy)]
+enum Ids<'a> {
+    /// A checked property block, which holds other properties too.
+    Wire(&'a [u8]),
+    List(&'a [SubscriptionId]),
+}
+
+impl<'a> SubscriptionIds<'a> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The identifiers in the order they were sent.
+    pub fn iter(&self) -> impl Iterator<Item = SubscriptionId> + use<'a> {
+        let (block, list): (&[u8], &[SubscriptionId]) = match self.0 {
+            Ids::Wire(block) => (block, &[]),
+            Ids::List(list) => (&[], list),
+        };
+        let mut reader = Reader::new(block, Version::V5);
+        let wire = std::iter::from_fn(move || {
+            while !reader.is_empty() {
+                let property = reader.u8().ok()?;
+                if property == id::SUBSCRIPTION_ID {
+                    return SubscriptionId::new(reader.varint().ok()?);
+                }
+                skip(&mut reader, property).ok()?;
+            }
+            None
+        });
+        wire.chain(list.iter().copied())
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        for value in self.iter() {
+            out.u8(id::SUBSCRIPTION_ID);
+            out.varint(value.get());
+        }
+    }
+}
+
+impl Default for SubscriptionIds<'_> {
+    fn default() -> Self {
+        Self(Ids::List(&[]))
+    }
+}
+
+impl<'a> From<&'a [SubscriptionId]> for SubscriptionIds<'a> {
+    fn from(list: &'a [SubscriptionId]) -> Self {
+        Self(Ids::List(list))
+    }
+}
+
+impl PartialEq for SubscriptionIds<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for SubscriptionIds<'_> {}
+
+impl std::fmt::Debug for SubscriptionIds<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Writes optional properties, each behind its identifier.
+pub(crate) struct Writer<'o, S: Sink>(pub(crate) &'o mut S);
+
+impl<S: Sink> Writer<'_, S> {
+    pub(crate) fn flag(&mut self, property: u8, value: Option<bool>) {
+        if let Some(value) = value {
+            self.0.u8(property);
+            self.0.u8(u8::from(value));
+        }
+    }
+
+    pub(crate) fn u16(&mut self, property: u8, value: Option<u16>) {
+        if let Some(value) = value {
+            self.0.u8(property);
+            self.0.u16(value);
+        }
+    }
+
+    pub(crate) fn u32(&mut self, property: u8, value: Option<u32>) {
+        if let Some(value) = value {
+            self.0.u8(property);
+            self.0.u32(value);
+        }
+    }
+
+    pub(crate) fn string(&mut self, property: u8, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.u8(property);
+            self.0.string(value);
+        }
+    }
+
+    pub(crate) fn text(&mut self, property: u8, value: Option<Text<'_>>) {
+        self.string(property, value.map(Text::as_str));
+    }
+
+    pub(crate) fn binary(&mut self, property: u8, value: Option<Binary<'_>>) {
+        if let Some(value) = value {
+            self.0.u8(property);
+            self.0.binary(value);
+        }
+    }
+
+    pub(crate) fn subscription_id(&mut self, value: Option<SubscriptionId>) {
+        if let Some(value) = value {
+            self.0.u8(id::SUBSCRIPTION_ID);
+            self.0.varint(value.get());
+        }
+    }
+}
+
+/// The properties of one packet type, which can write themselves without their length.
+pub(crate) trait PropertySet {
+    fn write(&self, out: &mut Writer<'_, impl Sink>);
+
+    /// The bytes they take without their length.
+    fn encoded_len(&self) -> Result<u32, EncodeError> {
+        let mut count = Count::default();
+        self.write(&mut Writer(&mut count));
+        encodable(count.get())
+    }
+
+    /// Length and properties in MQTT 5, nothing in 3.1.1.
+    fn write_block(&self, version: Version, out: &mut impl Sink) -> Result<(), EncodeError> {
+        if version == Version::V5 {
+            out.varint(self.encoded_len()?);
+            self.write(&mut Writer(out));
+        }
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! Properties of MQTT 5 packets (5.0 §2.2.2).
 
 use crate::{
-    Binary, DecodeError, EncodeError, Limits, ReasonCode, SubscriptionId, Text, TextError,
+    Binary, DecodeError, EncodeError, Limits, QoS, ReasonCode, SubscriptionId, Text, TextError,
     TopicName, Version,
     error::{Rule, rule},
     wire::{Count, Reader, Sink, encodable},
@@ -105,6 +105,20 @@ impl<'a> Properties<'a> {
             _ => return Err(self.forbidden("property must be 0 or 1")),
         };
         self.once(slot, value)
+    }
+
+    /// Maximum QoS: 0 or 1 (5.0 §3.2.2.3.4).
+    pub(crate) fn maximum_qos(&mut self, slot: &mut Option<QoS>) -> Result<(), DecodeError> {
+        let mut one = slot.map(|qos| qos == QoS::AtLeastOnce);
+        self.flag(&mut one)?;
+        *slot = one.map(|one| {
+            if one {
+                QoS::AtLeastOnce
+            } else {
+                QoS::AtMostOnce
+            }
+        });
+        Ok(())
     }
 
     pub(crate) fn u16(&mut self, slot: &mut Option<u16>) -> Result<(), DecodeError> {

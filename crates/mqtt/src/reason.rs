@@ -33,8 +33,8 @@ macro_rules! reason_codes {
                 }
             }
 
-            #[cfg(test)]
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// All of them, in the order of their bytes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
         }
     };
 }

@@ -110,17 +110,7 @@ impl<'a> ConnAckProperties<'a> {
             match property {
                 id::SESSION_EXPIRY => block.u32(&mut found.session_expiry)?,
                 id::RECEIVE_MAXIMUM => block.non_zero_u16(&mut found.receive_maximum)?,
-                id::MAXIMUM_QOS => {
-                    let mut one = found.maximum_qos.map(|qos| qos == QoS::AtLeastOnce);
-                    block.flag(&mut one)?;
-                    found.maximum_qos = one.map(|one| {
-                        if one {
-                            QoS::AtLeastOnce
-                        } else {
-                            QoS::AtMostOnce
-                        }
-                    });
-                }
+                id::MAXIMUM_QOS => block.maximum_qos(&mut found.maximum_qos)?,
                 id::RETAIN_AVAILABLE => block.flag(&mut found.retain_available)?,
                 id::MAXIMUM_PACKET_SIZE => block.non_zero_u32(&mut found.maximum_packet_size)?,
                 id::ASSIGNED_CLIENT_ID => block.text(&mut found.assigned_client_id)?,

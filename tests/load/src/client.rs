@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::identity::Device;
-use crate::wire::{self, Five};
+use stockade_load::wire::{self, Five};
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::identity::{Device, load};
 use crate::process::{Process, Stretch};
 use crate::settings::Settings;
-use crate::wire;
+use stockade_load::wire;
 
 /// What every task of a run shares.
 struct Run {
@@ -285,7 +285,7 @@ async fn receive(mut client: Client, run: Arc<Run>) -> Result<Vec<u32>> {
             }
             let (identifier, payload) = wire::published(client.five, first, body)?;
             if let Some(identifier) = identifier {
-                wire::puback(identifier, &mut acks);
+                wire::acknowledge(wire::PUBACK, identifier, &mut acks);
             }
             messages += 1;
             if counting && run.rate > 0 {

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::identity::load;
 use crate::process::{Process, Stretch};
 use crate::settings::Settings;
-use crate::wire::Five;
+use stockade_load::wire::Five;
 
 /// Several clients connect, wait for CONNACK and leave, over and over.
 pub(crate) async fn run(settings: &Settings) -> Result<Value> {

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::identity::load;
 use crate::process::Process;
 use crate::settings::Settings;
-use crate::wire::Five;
+use stockade_load::wire::Five;
 
 /// Opens `n` connections with one QoS 1 subscription each and looks at the server's resident memory.
 pub(crate) async fn run(settings: &Settings) -> Result<Value> {

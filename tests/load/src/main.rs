@@ -11,7 +11,6 @@ mod idle;
 mod process;
 mod revoke;
 mod settings;
-mod wire;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::client::Client;
 use crate::identity::load;
 use crate::settings::Settings;
-use crate::wire::{self, Five};
+use stockade_load::wire::{self, Five};
 
 /// Longest that is waited for the end of the session.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -2,16 +2,26 @@
 
 use anyhow::{Result, bail, ensure};
 
-/// Packet types (MQTT 5 §2.1.2), in the upper half of the first byte.
-pub(crate) const CONNACK: u8 = 2;
-pub(crate) const PUBLISH: u8 = 3;
-pub(crate) const PUBACK: u8 = 4;
-pub(crate) const SUBACK: u8 = 9;
-pub(crate) const DISCONNECT: u8 = 14;
+/// CONNACK. Packet types (MQTT 5 §2.1.2) are the upper half of the first byte.
+pub const CONNACK: u8 = 2;
+/// PUBLISH.
+pub const PUBLISH: u8 = 3;
+/// PUBACK.
+pub const PUBACK: u8 = 4;
+/// PUBREC.
+pub const PUBREC: u8 = 5;
+/// PUBREL.
+pub const PUBREL: u8 = 6;
+/// PUBCOMP.
+pub const PUBCOMP: u8 = 7;
+/// SUBACK.
+pub const SUBACK: u8 = 9;
+/// DISCONNECT.
+pub const DISCONNECT: u8 = 14;
 
 /// MQTT 5, or 3.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Five(pub(crate) bool);
+pub struct Five(pub bool);
 
 fn packet(first: u8, body: &[u8], out: &mut Vec<u8>) {
     out.push(first);
@@ -34,21 +44,32 @@ fn text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// CONNECT with a clean start and a keep-alive of ten minutes.
-pub(crate) fn connect(five: Five, client_id: &str, out: &mut Vec<u8>) {
+pub fn connect(five: Five, client_id: &str, out: &mut Vec<u8>) {
+    // Receive Maximum 65,535 (§3.1.2.11.3): the window is ours to keep.
+    connect_with(five, client_id, 0x02, &[0x21, 0xFF, 0xFF], out);
+}
+
+/// CONNECT that takes up the session an earlier one left, in MQTT 5 with a session that outlives us by an hour.
+pub fn resume(five: Five, client_id: &str, out: &mut Vec<u8>) {
+    connect_with(five, client_id, 0x00, &[0x11, 0, 0, 0x0E, 0x10], out);
+}
+
+fn connect_with(five: Five, client_id: &str, flags: u8, properties: &[u8], out: &mut Vec<u8>) {
     let mut body = Vec::new();
     text("MQTT", &mut body);
-    body.extend_from_slice(&[if five.0 { 5 } else { 4 }, 0x02]);
+    body.extend_from_slice(&[if five.0 { 5 } else { 4 }, flags]);
     body.extend_from_slice(&600_u16.to_be_bytes());
     if five.0 {
-        // Receive Maximum 65,535 (§3.1.2.11.3): the window is ours to keep.
-        body.extend_from_slice(&[3, 0x21, 0xFF, 0xFF]);
+        // Property lengths of these packets fit one byte.
+        body.push(u8::try_from(properties.len()).unwrap_or(0));
+        body.extend_from_slice(properties);
     }
     text(client_id, &mut body);
     packet(0x10, &body, out);
 }
 
 /// SUBSCRIBE to one filter, packet identifier 1.
-pub(crate) fn subscribe(five: Five, filter: &str, qos: u8, out: &mut Vec<u8>) {
+pub fn subscribe(five: Five, filter: &str, qos: u8, out: &mut Vec<u8>) {
     let mut body = vec![0, 1];
     if five.0 {
         body.push(0);
@@ -58,8 +79,33 @@ pub(crate) fn subscribe(five: Five, filter: &str, qos: u8, out: &mut Vec<u8>) {
     packet(0x82, &body, out);
 }
 
-/// PUBLISH at QoS 0 (identifier `None`) or 1.
-pub(crate) fn publish(
+/// PUBLISH at `QoS` 0 (identifier `None`) or 1.
+pub fn publish(
+    five: Five,
+    topic: &str,
+    identifier: Option<u16>,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let first = if identifier.is_some() { 0x32 } else { 0x30 };
+    publish_with(first, five, topic, identifier, payload, out);
+}
+
+/// PUBLISH at `QoS` 2, for the first time or again.
+pub fn publish_twice_safe(
+    five: Five,
+    topic: &str,
+    identifier: u16,
+    again: bool,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let first = if again { 0x3C } else { 0x34 };
+    publish_with(first, five, topic, Some(identifier), payload, out);
+}
+
+fn publish_with(
+    first: u8,
     five: Five,
     topic: &str,
     identifier: Option<u16>,
@@ -75,16 +121,29 @@ pub(crate) fn publish(
         body.push(0);
     }
     body.extend_from_slice(payload);
-    packet(if identifier.is_some() { 0x32 } else { 0x30 }, &body, out);
+    packet(first, &body, out);
 }
 
-/// PUBACK, success.
-pub(crate) fn puback(identifier: u16, out: &mut Vec<u8>) {
-    packet(0x40, &identifier.to_be_bytes(), out);
+/// PUBACK, PUBREC, PUBREL or PUBCOMP, success.
+pub fn acknowledge(kind: u8, identifier: u16, out: &mut Vec<u8>) {
+    // PUBREL alone has a reserved bit set (§3.6.1).
+    let reserved = if kind == PUBREL { 0x02 } else { 0 };
+    packet(kind << 4 | reserved, &identifier.to_be_bytes(), out);
+}
+
+/// The identifier of an acknowledgement, and whether it is one of success.
+pub fn acknowledged(body: &[u8]) -> Result<(u16, bool)> {
+    let [high, low, rest @ ..] = body else {
+        bail!("a short acknowledgement")
+    };
+    Ok((
+        u16::from_be_bytes([*high, *low]),
+        rest.first().is_none_or(|code| *code < 0x80),
+    ))
 }
 
 /// The first whole packet of `bytes`: its first byte, its body, and how many bytes it took.
-pub(crate) fn next(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
+pub fn next(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
     };
@@ -104,7 +163,7 @@ pub(crate) fn next(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
 }
 
 /// What a CONNACK grants: how many QoS 1 messages may be unacknowledged.
-pub(crate) fn granted(five: Five, body: &[u8]) -> Result<usize> {
+pub fn granted(five: Five, body: &[u8]) -> Result<usize> {
     let [_, code, rest @ ..] = body else {
         bail!("a short CONNACK")
     };
@@ -141,7 +200,7 @@ pub(crate) fn granted(five: Five, body: &[u8]) -> Result<usize> {
 }
 
 /// Topic, identifier (QoS 1 only) and payload of a PUBLISH.
-pub(crate) fn published(five: Five, first: u8, body: &[u8]) -> Result<(Option<u16>, &[u8])> {
+pub fn published(five: Five, first: u8, body: &[u8]) -> Result<(Option<u16>, &[u8])> {
     let [high, low, rest @ ..] = body else {
         bail!("a short PUBLISH")
     };

@@ -2,3 +2,6 @@
 
 pub mod events;
 pub mod name;
+pub mod pki;
+pub mod registry;
+pub mod tls;

@@ -1,0 +1,121 @@
+//! Talks to a running gateway through its administration socket, `<data>/admin.sock`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// A way to ask the gateway.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    socket: PathBuf,
+}
+
+/// The gateway said no, in its own words.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: String,
+    help: Option<String>,
+}
+
+impl Admin {
+    /// The gateway that runs on this data directory.
+    pub(crate) fn of(data: &Path) -> Self {
+        Self { socket: data.join("admin.sock") }
+    }
+
+    /// Asks for something.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, "application/json", Bytes::new()).await
+    }
+
+    /// Has something done.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, path, "application/json", Bytes::from(body.to_string())).await
+    }
+
+    /// Hands something over.
+    pub(crate) async fn put(&self, path: &str, kind: &str, body: Vec<u8>) -> anyhow::Result<Value> {
+        self.ask(Method::PUT, path, kind, Bytes::from(body)).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, kind: &str, body: Bytes) -> anyhow::Result<Value> {
+        let stream = UnixStream::connect(&self.socket).await.with_context(|| {
+            format!(
+                "no gateway answers at {}; start it with `stockade up`, or name its directory with --data",
+                self.socket.display()
+            )
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::new(body))?;
+        let response = sender.send_request(request).await.context("the gateway went away")?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|e| anyhow::anyhow!("the gateway's answer broke off: {e}"))?
+            .to_bytes();
+        answer(status, &body)
+    }
+}
+
+fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+    if status.is_success() {
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        return serde_json::from_slice(body).context("the gateway's answer is no JSON");
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(Refusal { error, help: Some(help) }) => bail!("{error}\n  help: {help}"),
+        Ok(Refusal { error, help: None }) => bail!("{error}"),
+        Err(_) => bail!("the gateway answered {status}"),
+    }
+}
+
+/// One segment of a path, so that a name cannot reach beside it (RFC 3986 §2.1).
+pub(crate) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || (byte == b'.' && text.len() > 2) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_place_in_the_path() {
+        assert_eq!(segment("../x?y"), "..%2Fx%3Fy");
+        assert_eq!(segment(".."), "%2E%2E");
+        assert_eq!(segment("porch.1"), "porch.1");
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_help() {
+        let told = answer(StatusCode::CONFLICT, br#"{"error":"taken","help":"choose another"}"#);
+        assert_eq!(format!("{:#}", told.unwrap_err()), "taken\n  help: choose another");
+    }
+}

@@ -1,0 +1,132 @@
+//! `stockade device …`
+
+use serde_json::{Value, json};
+
+use super::{field, items, moment};
+use crate::admin::{Admin, segment};
+use crate::args::Device;
+use crate::out::{Out, table};
+
+pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Device) -> anyhow::Result<()> {
+    let (answer, text): (Value, fn(&Value) -> String) = match command {
+        Device::Add { model, id } => {
+            let asked = json!({ "model": model, "id": id });
+            let mut added = admin.post("/api/v1/devices", &asked).await?;
+            if let Some(fields) = added.as_object_mut() {
+                fields.insert("id".to_owned(), json!(id));
+            }
+            (added, added_text)
+        }
+        Device::List => (admin.get("/api/v1/devices").await?, list_text),
+        Device::Show { id } => (admin.get(&path(id, "")).await?, show_text),
+        Device::Quarantine { id, reason } => {
+            (admin.post(&path(id, "/quarantine"), &json!({ "reason": reason })).await?, state_text)
+        }
+        Device::Release { id } => (admin.post(&path(id, "/release"), &json!({})).await?, state_text),
+        Device::Revoke { id, reason } => {
+            (admin.post(&path(id, "/revoke"), &json!({ "reason": reason })).await?, state_text)
+        }
+    };
+    out.line(&if json { answer.to_string() } else { text(&answer) });
+    Ok(())
+}
+
+fn path(id: &str, verb: &str) -> String {
+    format!("/api/v1/devices/{}{verb}", segment(id))
+}
+
+fn added_text(added: &Value) -> String {
+    let (id, est) = (field(added, "id"), field(added, "est_url"));
+    format!(
+        "one-time code  {}\nexpires        {} UTC\nenrolment      {est}\nCA SHA-256     {}\n\n\
+         The device enrols with the code as its password (RFC 7030). With openssl and curl:\n\n  \
+         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / -keyout {id}.key -outform DER -out {id}.csr\n  \
+         openssl base64 -in {id}.csr | curl --cacert ca.pem -u {id}:CODE -H 'Content-Type: application/pkcs10' \\\n    \
+         --data-binary @- {est}/simpleenroll | openssl base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n\n\
+         ca.pem is the gateway's CA: `stockade ca show` tells where it is.",
+        field(added, "code"),
+        moment(added, "expires"),
+        field(added, "ca_fingerprint"),
+    )
+}
+
+fn list_text(answer: &Value) -> String {
+    let devices = items(answer, "devices");
+    if devices.is_empty() {
+        return "no devices yet; add one: stockade device add --model MODEL ID".to_owned();
+    }
+    let rows: Vec<Vec<String>> = devices
+        .iter()
+        .map(|device| {
+            vec![
+                field(device, "id"),
+                field(device, "model"),
+                field(device, "state"),
+                moment(device, "last_seen"),
+                field(device, "violations"),
+                items(device, "reasons").first().and_then(Value::as_str).unwrap_or("").to_owned(),
+            ]
+        })
+        .collect();
+    table(&["DEVICE", "MODEL", "STATE", "LAST SEEN (UTC)", "BREACHES", "REASON"], &rows)
+}
+
+fn state_text(device: &Value) -> String {
+    format!("{} is {}", field(device, "id"), field(device, "state"))
+}
+
+fn show_text(device: &Value) -> String {
+    let mut lines = vec![
+        format!("device       {}", field(device, "id")),
+        format!("name         {}", field(device, "spiffe")),
+        format!("model        {} (profile version {})", field(device, "model"), field(device, "profile_version")),
+        format!("state        {}", field(device, "state")),
+    ];
+    for reason in items(device, "reasons") {
+        lines.push(format!("             because {}", reason.as_str().unwrap_or_default()));
+    }
+    let certificate = device.get("certificate").cloned().unwrap_or_default();
+    lines.push(format!("last seen    {} from {}", moment(device, "last_seen"), field(device, "last_peer")));
+    lines.push(format!("certificate  until {}", moment(&certificate, "not_after")));
+    lines.push(format!(
+        "breaches     {} ({} in the last minute)",
+        field(device, "violations"),
+        field(device, "violations_last_minute")
+    ));
+    for violation in items(device, "recent_violations") {
+        lines.push(format!(
+            "             {} {}: {}",
+            moment(violation, "at"),
+            field(violation, "control"),
+            field(violation, "reason")
+        ));
+    }
+    lines.push(String::new());
+    lines.extend(words(items(device, "words")));
+    lines.join("\n")
+}
+
+/// Sentences, each after the control it belongs to.
+pub(super) fn words(words: &[Value]) -> Vec<String> {
+    words.iter().map(|word| format!("{:<12} {}", field(word, "control"), field(word, "text"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_prints_as_a_table() {
+        let answer = json!({ "devices": [
+            { "id": "porch", "model": "cam-2", "state": "active", "last_seen": "2026-11-22T18:40:03.5Z", "violations": 0, "reasons": [] },
+            { "id": "hall", "model": "thermo-1", "state": "quarantined", "last_seen": null, "violations": 31,
+              "reasons": ["more than 30 breaches in a minute"] },
+        ]});
+        insta::assert_snapshot!(list_text(&answer), @"");
+    }
+
+    #[test]
+    fn an_empty_fleet_says_the_next_step() {
+        assert!(list_text(&json!({ "devices": [] })).contains("stockade device add"));
+    }
+}

@@ -1,0 +1,167 @@
+//! `stockade profile …`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use stockade_profile::{Checked, Profile, Severity, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+use super::{field, items};
+use crate::admin::Admin;
+use crate::args;
+use crate::out::{Out, table};
+
+/// Whether all was well, for the exit code.
+pub(crate) type Sound = bool;
+
+pub(crate) async fn run(
+    out: Out,
+    admin: &Admin,
+    json: bool,
+    command: &args::Profile,
+) -> anyhow::Result<Sound> {
+    match command {
+        args::Profile::Check { files } => return check(out, json, files),
+        args::Profile::Show { file } => show(out, file)?,
+        args::Profile::Keygen { key } => keygen(out, key)?,
+        args::Profile::Sign { file, key, output } => sign(out, file, key, output.as_deref())?,
+        args::Profile::Verify { file, key } => verify(out, file, key)?,
+        args::Profile::Install { file } => install(out, admin, file).await?,
+        args::Profile::List => list(out, admin, json).await?,
+    }
+    Ok(true)
+}
+
+fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<Sound> {
+    let mut sound = true;
+    for file in files {
+        let text = fs_err::read_to_string(file)?;
+        let Checked { profile, faults } = stockade_profile::check(&text);
+        sound &= profile.is_some();
+        if json {
+            out.line(&faults_json(file, &faults).to_string());
+            continue;
+        }
+        if !faults.is_empty() {
+            out.line(stockade_profile::render(&text, &file.display().to_string(), &faults).trim_end());
+        }
+        if let Some(profile) = profile {
+            let device = &profile.device;
+            out.line(&format!("{}: {} version {} is sound", file.display(), device.model, device.version));
+        }
+    }
+    Ok(sound)
+}
+
+fn faults_json(file: &Path, faults: &[stockade_profile::Fault]) -> serde_json::Value {
+    let faults: Vec<_> = faults
+        .iter()
+        .map(|fault| {
+            serde_json::json!({
+                "line": fault.line,
+                "column": fault.column,
+                "severity": fault.severity.as_str(),
+                "message": fault.message,
+                "help": fault.help,
+            })
+        })
+        .collect();
+    serde_json::json!({ "file": file, "faults": faults })
+}
+
+/// A profile without faults; or all of them as the error.
+fn read(file: &Path) -> anyhow::Result<Profile> {
+    let text = fs_err::read_to_string(file)?;
+    let Checked { profile, faults } = stockade_profile::check(&text);
+    profile.with_context(|| {
+        let errors = faults.iter().filter(|f| f.severity == Severity::Error).count();
+        let told = stockade_profile::render(&text, &file.display().to_string(), &faults);
+        format!("{} has {errors} faults\n{}", file.display(), told.trim_end())
+    })
+}
+
+fn show(out: Out, file: &Path) -> anyhow::Result<()> {
+    for sentence in read(file)?.words(None) {
+        out.line(&format!("{:<12} {}", sentence.control.as_str(), sentence.text));
+    }
+    Ok(())
+}
+
+fn keygen(out: Out, path: &Path) -> anyhow::Result<()> {
+    use std::io::Write as _;
+
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+
+    let key = SigningKey::generate(&aws_lc_rs::rand::SystemRandom::new())?;
+    let pem = key.to_pem()?;
+    let public = path.with_added_extension("pub");
+    // A key that exists is never overwritten: profiles in the field are signed with it.
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    fs_err::write(&public, key.verifying_key().to_pem())?;
+    out.line(&format!("private key {} (keep it secret)", path.display()));
+    out.line(&format!("public key  {} (id {})", public.display(), key.id()));
+    Ok(())
+}
+
+fn sign(out: Out, file: &Path, key: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+    let profile = read(file)?;
+    let pem = Zeroizing::new(fs_err::read_to_string(key)?);
+    let key = SigningKey::from_pem(&pem).with_context(|| format!("cannot use {}", key.display()))?;
+    let output = output.map_or_else(|| file.with_extension("cose"), Path::to_owned);
+    fs_err::write(&output, stockade_profile::sign(&profile, &key))?;
+    let device = &profile.device;
+    out.line(&format!("{}: {} version {}, signed by {}", output.display(), device.model, device.version, key.id()));
+    Ok(())
+}
+
+fn verify(out: Out, file: &Path, keys: &[PathBuf]) -> anyhow::Result<()> {
+    let trusted = keys
+        .iter()
+        .map(|path| {
+            let pem = fs_err::read_to_string(path)?;
+            VerifyingKey::from_pem(&pem).with_context(|| format!("cannot use {}", path.display()))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let verified = stockade_profile::verify(&fs_err::read(file)?, &trusted)
+        .with_context(|| format!("{} is refused", file.display()))?;
+    let device = &verified.profile().device;
+    let key = verified.key();
+    out.line(&format!("{}: {} version {}, signed by {key}", file.display(), device.model, device.version));
+    Ok(())
+}
+
+async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
+    let bytes = fs_err::read(file)?;
+    let kind = match file.extension().and_then(|e| e.to_str()) {
+        Some("toml") => {
+            // Told here with source lines, which the gateway does not send back.
+            read(file)?;
+            "text/toml"
+        }
+        Some("cose") => "application/cose",
+        _ => bail!("{} is neither .toml nor .cose", file.display()),
+    };
+    let answer = admin.put("/api/v1/profiles", kind, bytes).await?;
+    out.line(&format!("{} version {} is installed", field(&answer, "model"), field(&answer, "version")));
+    Ok(())
+}
+
+async fn list(out: Out, admin: &Admin, json: bool) -> anyhow::Result<()> {
+    let answer = admin.get("/api/v1/models").await?;
+    if json {
+        out.line(&answer.to_string());
+        return Ok(());
+    }
+    let models = items(&answer, "models");
+    if models.is_empty() {
+        out.line("no models yet; install a profile: stockade profile install FILE");
+        return Ok(());
+    }
+    let cells = |model| ["model", "manufacturer", "version", "devices"].map(|name| field(model, name)).to_vec();
+    let rows: Vec<Vec<String>> = models.iter().map(cells).collect();
+    out.line(&table(&["MODEL", "MANUFACTURER", "VERSION", "DEVICES"], &rows));
+    Ok(())
+}

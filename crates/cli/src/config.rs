@@ -1,0 +1,294 @@
+//! `stockade.toml`: strict, every default here, with its unit in its name or type.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Config {
+    /// Version of this format.
+    pub(crate) schema: Schema,
+    pub(crate) gateway: Gateway,
+    pub(crate) listen: Listen,
+    pub(crate) protocols: Protocols,
+    pub(crate) enrolment: Enrolment,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) storage: Storage,
+    pub(crate) log: Log,
+}
+
+/// The only version of the format there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Schema;
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Gateway {
+    /// The trust domain of the devices' SPIFFE IDs. It is part of every certificate.
+    pub(crate) trust_domain: String,
+    /// Further host names and addresses that devices and browsers reach the gateway by.
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Listen {
+    /// MQTT over TLS.
+    pub(crate) mqtt: SocketAddr,
+    /// Enrolment over Secure Transport.
+    pub(crate) est: SocketAddr,
+    /// The console.
+    pub(crate) console: SocketAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Protocols {
+    /// `"1.3"`, and `"1.2"` (AEAD and ECDHE only) where old devices need it. Nothing older can be written here.
+    pub(crate) tls: Vec<TlsVersion>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum TlsVersion {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Enrolment {
+    /// How long a code can be used.
+    pub(crate) code_life: Span,
+    /// How long after its certificate ended a device may still come back, into quarantine; "0s": never.
+    pub(crate) comeback_window: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Quarantine {
+    /// More breaches of its profile than this in a minute, and a device is quarantined.
+    pub(crate) breaches_per_minute: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Storage {
+    /// `commit`: a message is acknowledged once it is on disk. `interval`: once it is handed to the system, which
+    /// puts it on disk within a second; a power cut may lose what was acknowledged.
+    pub(crate) durability: Durability,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Durability {
+    Commit,
+    Interval,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`; a filter such as `info,stockade_gateway=debug` is fine.
+    pub(crate) level: String,
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A duration, written `30s`, `10min`, `24h` or `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            schema: Schema,
+            gateway: Gateway::default(),
+            listen: Listen::default(),
+            protocols: Protocols::default(),
+            enrolment: Enrolment::default(),
+            quarantine: Quarantine { breaches_per_minute: 30 },
+            storage: Storage { durability: Durability::Commit },
+            log: Log { level: "warn".to_owned(), format: LogFormat::Text },
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { trust_domain: "stockade.local".to_owned(), names: Vec::new() }
+    }
+}
+
+impl Default for Listen {
+    /// The ports of the design, on every address: devices and browsers come from the network.
+    fn default() -> Self {
+        let on = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        Self { mqtt: on(8883), est: on(8444), console: on(8443) }
+    }
+}
+
+impl Listen {
+    /// The same ports, reachable from this machine only.
+    pub(crate) fn on_loopback(self) -> Self {
+        let here = |a: SocketAddr| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, a.port()));
+        Self { mqtt: here(self.mqtt), est: here(self.est), console: here(self.console) }
+    }
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self { tls: vec![TlsVersion::Tls13] }
+    }
+}
+
+impl Default for Enrolment {
+    fn default() -> Self {
+        let days = |n: u64| Span(Duration::from_secs(n * 86_400));
+        Self { code_life: days(1), comeback_window: days(30) }
+    }
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Config::default().quarantine
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Config::default().storage
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Config::default().log
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match u32::deserialize(from)? {
+            1 => Ok(Self),
+            other => Err(de::Error::custom(format!(
+                "schema {other} is not known to this version of stockade, which reads schema 1"
+            ))),
+        }
+    }
+}
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (count, unit) = text.split_at(digits);
+        let seconds = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .and_then(|(_, size)| count.parse::<u64>().ok()?.checked_mul(*size))
+            // A hundred years: what adds to a date without leaving the calendar.
+            .filter(|&seconds| seconds <= 36_525 * 86_400);
+        seconds.map(|s| Self(Duration::from_secs(s))).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is no duration: write \"30s\", \"10min\", \"24h\" or \"7d\""))
+        })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let fits = |size: u64| seconds != 0 && seconds.is_multiple_of(size);
+        match UNITS.iter().find(|&&(_, size)| fits(size)) {
+            Some((unit, size)) => write!(f, "{}{unit}", seconds / size),
+            None => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl Config {
+    /// Reads a configuration; an error names file, line, column and what would be right.
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = fs_err::read_to_string(file)?;
+        Self::parse(&text).with_context(|| format!("{} is not a valid configuration", file.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        anyhow::ensure!(
+            !config.protocols.tls.is_empty(),
+            "[protocols] tls is empty: nobody could connect; write [\"1.3\"]"
+        );
+        Ok(config)
+    }
+
+    /// The configuration with all its values, to start a file from.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> String {
+        format!("{:#}", Config::parse(text).unwrap_err())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults_and_the_defaults_read_back() {
+        let default = Config::parse("").unwrap();
+        assert_eq!(default, Config::default());
+        assert_eq!(Config::parse(&default.to_toml().unwrap()).unwrap(), default);
+        insta::assert_snapshot!(default.to_toml().unwrap(), @"");
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_place_and_what_would_be_right() {
+        insta::assert_snapshot!(complaint("[listen]\nmqt = \"[::]:8883\"\n"), @"");
+    }
+
+    #[test]
+    fn tls_1_1_can_not_be_written() {
+        insta::assert_snapshot!(complaint("[protocols]\ntls = [\"1.1\", \"1.3\"]\n"), @"");
+    }
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        for bad in ["7", "7 days", "d", "-1d", "99999999999999d", "1w", ""] {
+            let text = format!("[enrolment]\ncode-life = \"{bad}\"\n");
+            assert!(Config::parse(&text).is_err(), "{bad}");
+        }
+        let text = "[enrolment]\ncomeback-window = \"90min\"\n";
+        assert_eq!(Config::parse(text).unwrap().enrolment.comeback_window.to_string(), "90min");
+    }
+}

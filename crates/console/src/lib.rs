@@ -1,1 +1,55 @@
-//! The fleet's web page and the administration API
+//! The fleet's web page and the administration API.
+//!
+//! [`router`] holds the pages and the API for https; whoever uses them has logged in. [`admin_router`] holds the API
+//! alone, for the Unix socket in the data directory, where the file's mode decides who may. [`serve`] and
+//! [`serve_unix`] serve them. The pages work without script; only the live events need it.
+
+mod act;
+mod admin;
+mod api;
+mod assets;
+mod fleet;
+mod headers;
+mod http;
+mod limit;
+mod pages;
+mod secret;
+mod serve;
+mod session;
+mod state;
+#[cfg(test)]
+mod test_support;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+
+pub use admin::{Admin, AdminError, MAX_LENGTH, MIN_LENGTH, OneTimePassword, PasswordFault};
+pub use headers::CONTENT_SECURITY_POLICY;
+pub use secret::NoRandomness;
+pub use serve::{Peer, SocketError, bind_unix, serve, serve_unix};
+pub use session::{ABSOLUTE, COOKIE, IDLE};
+pub use state::{Command, ConsoleState, Info, Published, Publisher};
+
+/// The pages, and the API behind the same log-in, for https.
+pub fn router(state: ConsoleState) -> Router {
+    let app = state::App::new(state);
+    let api = api::router().layer(from_fn_with_state(Arc::clone(&app), http::operators_only));
+    pages::router()
+        .merge(api)
+        .merge(assets::router())
+        .layer(from_fn(http::in_time))
+        .layer(from_fn(http::same_origin))
+        .layer(from_fn(headers::secure))
+        .with_state(app)
+}
+
+/// The API without log-in, for a Unix socket that only its owner can open.
+pub fn admin_router(state: ConsoleState) -> Router {
+    api::router()
+        .layer(from_fn(http::in_time))
+        .layer(from_fn(headers::secure))
+        .with_state(state::App::new(state))
+}

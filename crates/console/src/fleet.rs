@@ -1,0 +1,176 @@
+//! The gateway's registry and profiles, as the console tells of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stockade_gateway::name::{DeviceId, ModelName};
+use stockade_gateway::registry::{DeviceRecord, State};
+use stockade_profile::{Control, Profile, Scope, Treatment};
+use time::OffsetDateTime;
+
+use crate::http::Problem;
+use crate::state::ConsoleState;
+use crate::view::{Piece, SchemaView, StateWord, WordGroup, control_title};
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) id: String,
+    pub(crate) model: String,
+    pub(crate) state: StateWord,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) since: Option<OffsetDateTime>,
+    pub(crate) seen: Option<OffsetDateTime>,
+    pub(crate) violations_minute: u64,
+    pub(crate) violations_total: u64,
+}
+
+impl From<&DeviceRecord> for Device {
+    fn from(record: &DeviceRecord) -> Self {
+        let (state, reasons, since) = match &record.state {
+            State::Pending => (StateWord::Pending, Vec::new(), None),
+            State::Active => (StateWord::Active, Vec::new(), None),
+            State::Quarantined { reasons, since } => {
+                (StateWord::Quarantined, reasons.clone(), Some(*since))
+            }
+            State::Revoked { reason, since } => {
+                (StateWord::Revoked, vec![reason.clone()], Some(*since))
+            }
+        };
+        Self {
+            id: record.name.id.to_string(),
+            model: record.name.model.to_string(),
+            state,
+            reasons,
+            since,
+            seen: record.last_seen,
+            violations_minute: record.violations_last_minute.into(),
+            violations_total: record.violations,
+        }
+    }
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) name: String,
+    pub(crate) manufacturer: String,
+    pub(crate) version: u64,
+    pub(crate) devices: usize,
+}
+
+/// All devices, by name.
+pub(crate) fn devices(state: &ConsoleState, now: OffsetDateTime) -> Vec<Device> {
+    state.registry.list(now).iter().map(Device::from).collect()
+}
+
+/// The record of one device.
+pub(crate) fn record(
+    state: &ConsoleState,
+    id: &str,
+    now: OffsetDateTime,
+) -> Result<DeviceRecord, Problem> {
+    let unknown = || {
+        Problem::not_found(
+            format!("there is no device `{}`", id.escape_default()),
+            "`stockade device list` shows all",
+        )
+    };
+    let id = DeviceId::new(id).map_err(|_not_a_name| unknown())?;
+    state.registry.get(&id, now).ok_or_else(unknown)
+}
+
+/// All models, by name.
+pub(crate) fn models(state: &ConsoleState) -> Vec<Model> {
+    let mut devices: BTreeMap<ModelName, usize> = BTreeMap::new();
+    for record in state.registry.list(state.clock.now()) {
+        *devices.entry(record.name.model).or_default() += 1;
+    }
+    state
+        .registry
+        .models()
+        .iter()
+        .map(|model| Model {
+            name: model.name.to_string(),
+            manufacturer: model.profile.device.manufacturer.to_string(),
+            version: model.profile.device.version,
+            devices: devices.get(&model.name).copied().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// The profile of a model.
+pub(crate) fn profile(state: &ConsoleState, model: &str) -> Result<Arc<Profile>, Problem> {
+    let unknown = || {
+        Problem::not_found(
+            format!(
+                "no profile is installed for the model `{}`",
+                model.escape_default()
+            ),
+            "`stockade profile install FILE` installs one",
+        )
+    };
+    let name = ModelName::new(model).map_err(|_not_a_name| unknown())?;
+    state.registry.profile(&name).ok_or_else(unknown)
+}
+
+/// What a profile allows, in sentences with their controls.
+pub(crate) fn sentences(profile: &Profile, device: Option<&str>) -> Vec<(&'static str, String)> {
+    profile
+        .words(device)
+        .into_iter()
+        .map(|sentence| (sentence.control.as_str(), sentence.text))
+        .collect()
+}
+
+/// The same for a page, by control; what becomes of data has a place of its own there.
+pub(crate) fn words(profile: &Profile, device: Option<&str>) -> Vec<WordGroup> {
+    let mut groups: Vec<WordGroup> = Vec::new();
+    for (control, text) in sentences(profile, device) {
+        if control == Control::Data.as_str() {
+            continue;
+        }
+        let pieces = Piece::all(&text);
+        match groups.iter_mut().find(|group| group.control == control) {
+            Some(group) => group.sentences.push(pieces),
+            None => groups.push(WordGroup {
+                title: control_title(control),
+                control: control.to_owned(),
+                sentences: vec![pieces],
+            }),
+        }
+    }
+    groups
+}
+
+/// What the vault does with each field that a profile names.
+pub(crate) fn schemas(profile: &Profile) -> Vec<SchemaView> {
+    profile
+        .data
+        .iter()
+        .map(|(name, schema)| SchemaView {
+            name: name.to_string(),
+            fields: schema
+                .iter()
+                .map(|(field, treatment)| (field.to_string(), treated(treatment)))
+                .collect(),
+        })
+        .collect()
+}
+
+fn treated(treatment: &Treatment) -> String {
+    match treatment {
+        Treatment::Keep => "stored as it is".to_owned(),
+        Treatment::Drop => "never stored".to_owned(),
+        Treatment::Generalise { to } => format!("rounded to {to}"),
+        Treatment::Pseudonym { scope } => match scope {
+            Scope::Dataset => "a pseudonym, the same within this data set".to_owned(),
+            Scope::Model => "a pseudonym, the same within this model".to_owned(),
+            Scope::Fleet => "a pseudonym, the same within the fleet".to_owned(),
+        },
+        Treatment::Seal { readers } => {
+            let readers: Vec<String> = readers.iter().map(ToString::to_string).collect();
+            format!("sealed; opened only by {}", readers.join(", "))
+        }
+    }
+}

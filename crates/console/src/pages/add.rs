@@ -1,0 +1,167 @@
+//! Add a device, and show its one-time code once.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use stockade_gateway::registry::EnrolmentCode;
+
+use super::{Page, Refused};
+use crate::act;
+use crate::fleet;
+use crate::http::{Operator, ProtectedForm, html, sentence};
+use crate::state::{Info, Shared};
+use crate::view::{Choice, Moment, Nav, Shell};
+
+#[derive(Template)]
+#[template(path = "add.html")]
+pub(crate) struct AddPage {
+    pub(crate) shell: Shell,
+    pub(crate) csrf: String,
+    pub(crate) fault: Option<String>,
+    pub(crate) models: Vec<Choice>,
+    pub(crate) id: String,
+}
+
+#[derive(Template)]
+#[template(path = "added.html")]
+pub(crate) struct AddedPage {
+    pub(crate) shell: Shell,
+    pub(crate) id: String,
+    pub(crate) code: String,
+    pub(crate) expires: Moment,
+    pub(crate) ca_fingerprint: String,
+    pub(crate) get_ca: String,
+    pub(crate) make_key: String,
+    pub(crate) enrol: String,
+    pub(crate) connect: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wish {
+    model: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddForm {
+    model: String,
+    id: String,
+}
+
+fn draw(
+    app: &Shared,
+    operator: &Operator,
+    model: &str,
+    id: String,
+    fault: Option<String>,
+) -> Response {
+    let models = fleet::models(&app.state);
+    html(&AddPage {
+        shell: operator.shell(app, Nav::Fleet),
+        csrf: operator.0.csrf(),
+        fault,
+        models: models
+            .into_iter()
+            .map(|m| Choice::new(m.name.clone(), m.name, model))
+            .collect(),
+        id,
+    })
+}
+
+pub(super) async fn form(
+    State(app): State<Shared>,
+    operator: Operator,
+    Query(wish): Query<Wish>,
+) -> Response {
+    draw(&app, &operator, &wish.model, String::new(), None)
+}
+
+pub(super) async fn submit(
+    State(app): State<Shared>,
+    operator: Operator,
+    form: ProtectedForm,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let AddForm { model, id } = form
+        .open(&operator.0)
+        .map_err(|p| Refused::new(p, &shell))?;
+    let added = match act::add(&app, &model, &id).await {
+        Ok(added) => added,
+        Err(problem) => {
+            let fault = format!("{} {}", sentence(&problem.error), sentence(&problem.help));
+            let page = draw(
+                &app,
+                &operator,
+                &model,
+                id.chars().take(64).collect(),
+                Some(fault),
+            );
+            return Ok((problem.status, page).into_response());
+        }
+    };
+    Ok(show_code(&app, shell, &model, id.trim(), &added.code))
+}
+
+/// The page that shows a code once.
+pub(super) fn show_code(
+    app: &Shared,
+    shell: Shell,
+    model: &str,
+    id: &str,
+    code: &EnrolmentCode,
+) -> Response {
+    let info = &app.state.info;
+    let commands = Commands::new(info, model, id, code.reveal());
+    html(&AddedPage {
+        shell,
+        id: id.to_owned(),
+        code: code.reveal().to_owned(),
+        expires: Moment::new(code.expires(), app.now()),
+        ca_fingerprint: info.ca_fingerprint.clone(),
+        get_ca: commands.get_ca,
+        make_key: commands.make_key,
+        enrol: commands.enrol,
+        connect: commands.connect,
+    })
+}
+
+/// What to type on a device that has `openssl`, `curl` and a client of MQTT.
+pub(crate) struct Commands {
+    pub(crate) get_ca: String,
+    pub(crate) make_key: String,
+    pub(crate) enrol: String,
+    pub(crate) connect: String,
+}
+
+impl Commands {
+    pub(crate) fn new(info: &Info, model: &str, id: &str, code: &str) -> Self {
+        let est = &info.est_url;
+        let (host, port) = info
+            .mqtt_address
+            .rsplit_once(':')
+            .unwrap_or((&info.mqtt_address, "8883"));
+        Self {
+            get_ca: format!(
+                "curl --insecure {est}/cacerts | base64 -d | openssl pkcs7 -inform DER -print_certs -out ca.pem\n\
+                 openssl x509 -in ca.pem -noout -fingerprint -sha256"
+            ),
+            make_key: format!(
+                "umask 077\n\
+                 openssl ecparam -name prime256v1 -genkey -noout -out {id}.key\n\
+                 openssl req -new -key {id}.key -subj /CN={id} -outform DER | base64 -w 0 > {id}.csr"
+            ),
+            enrol: format!(
+                "curl --cacert ca.pem --user {id}:{code} \\\n  \
+                 -H 'Content-Type: application/pkcs10' -H 'Content-Transfer-Encoding: base64' \\\n  \
+                 --data-binary @{id}.csr {est}/simpleenroll \\\n  \
+                 | base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem"
+            ),
+            connect: format!(
+                "mosquitto_pub -h {host} -p {port} --cafile ca.pem --cert {id}.pem --key {id}.key \\\n  \
+                 -V mqttv5 -i {id} -q 1 -t {model}/{id}/hello -m '{{}}'"
+            ),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One device: who it is, what it may do, what it did, and what can be done about it.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::{Page, Refused};
+use crate::act::{self, Action};
+use crate::fleet::{self, Device};
+use crate::http::{Operator, ProtectedForm, html};
+use crate::state::Shared;
+use crate::view::{EventRow, Moment, Nav, SchemaView, Shell, StateWord, WordGroup};
+
+/// Events shown of one device.
+const ROWS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "device.html")]
+pub(crate) struct DevicePage {
+    pub(crate) shell: Shell,
+    pub(crate) csrf: String,
+    pub(crate) id: String,
+    pub(crate) model: String,
+    pub(crate) spiffe: String,
+    pub(crate) state: StateWord,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) since: Option<Moment>,
+    pub(crate) done: Option<&'static str>,
+    pub(crate) seen: Option<Moment>,
+    /// Name, value, and whether the value is to be compared letter by letter.
+    pub(crate) facts: Vec<(&'static str, String, bool)>,
+    pub(crate) violations_minute: u64,
+    pub(crate) violations_total: u64,
+    pub(crate) profile_version: Option<u64>,
+    pub(crate) words: Vec<WordGroup>,
+    pub(crate) schemas: Vec<SchemaView>,
+    pub(crate) caption: String,
+    pub(crate) events: Vec<EventRow>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub(crate) struct ConfirmPage {
+    pub(crate) shell: Shell,
+    pub(crate) csrf: String,
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Came {
+    done: String,
+}
+
+pub(super) async fn show(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Query(came): Query<Came>,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let now = app.now();
+    let record = fleet::record(&app.state, &id, now).map_err(|p| Refused::new(p, &shell))?;
+    let device = Device::from(&record);
+    let profile = app.state.registry.profile(&record.name.model);
+    let mut facts = vec![("Added", Moment::new(record.added, now).absolute, false)];
+    if let Some(peer) = record.last_peer {
+        facts.push(("Last address", peer.to_string(), false));
+    }
+    if let Some(expires) = record.code_expires {
+        facts.push((
+            "Code works until",
+            Moment::new(expires, now).absolute,
+            false,
+        ));
+    }
+    if let Some(certificate) = &record.certificate {
+        facts.push((
+            "Certificate until",
+            Moment::new(certificate.not_after, now).absolute,
+            false,
+        ));
+        facts.push((
+            "Its SHA-256",
+            crate::secret::hex(&certificate.fingerprint),
+            true,
+        ));
+    }
+    let events = app.state.events.latest(Some(&device.id), ROWS);
+    Ok(html(&DevicePage {
+        csrf: operator.0.csrf(),
+        spiffe: record.name.spiffe(&app.state.info.trust_domain),
+        since: device.since.map(|since| Moment::new(since, now)),
+        done: Action::done(&came.done),
+        seen: device.seen.map(|seen| Moment::new(seen, now)),
+        facts,
+        profile_version: profile.as_ref().map(|p| p.device.version),
+        words: profile
+            .as_deref()
+            .map(|p| fleet::words(p, Some(&device.id)))
+            .unwrap_or_default(),
+        schemas: profile.as_deref().map(fleet::schemas).unwrap_or_default(),
+        caption: format!("Recent events of {}", device.id),
+        events: events
+            .iter()
+            .map(|event| EventRow::new(event, now))
+            .collect(),
+        shell,
+        id: device.id,
+        model: device.model,
+        state: device.state,
+        reasons: device.reasons,
+        violations_minute: device.violations_minute,
+        violations_total: device.violations_total,
+    }))
+}
+
+pub(super) async fn confirm_revoke(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let record = fleet::record(&app.state, &id, app.now()).map_err(|p| Refused::new(p, &shell))?;
+    Ok(html(&ConfirmPage {
+        shell,
+        csrf: operator.0.csrf(),
+        id: record.name.id.to_string(),
+    }))
+}
+
+/// Somebody reloads where a form was sent to.
+pub(super) async fn back(_operator: Operator, Path(id): Path<String>) -> Response {
+    match stockade_gateway::name::DeviceId::new(&id) {
+        Ok(id) => Redirect::to(&format!("/devices/{id}")).into_response(),
+        Err(_not_a_name) => Redirect::to("/").into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonForm {
+    reason: String,
+}
+
+async fn carry_out(
+    app: Shared,
+    operator: Operator,
+    id: String,
+    form: ProtectedForm,
+    action: Action,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let refused = |problem| Refused::new(problem, &shell);
+    let ReasonForm { reason } = form.open(&operator.0).map_err(refused)?;
+    let id = act::on_device(&app, &id, action, &reason)
+        .await
+        .map_err(refused)?;
+    Ok(Redirect::to(&format!("/devices/{id}?done={}", action.as_str())).into_response())
+}
+
+pub(super) async fn quarantine(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    form: ProtectedForm,
+) -> Page {
+    carry_out(app, operator, id, form, Action::Quarantine).await
+}
+
+pub(super) async fn release(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    form: ProtectedForm,
+) -> Page {
+    carry_out(app, operator, id, form, Action::Release).await
+}
+
+pub(super) async fn revoke(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    form: ProtectedForm,
+) -> Page {
+    carry_out(app, operator, id, form, Action::Revoke).await
+}
+
+/// A form that only says yes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct YesForm {}
+
+pub(super) async fn new_code(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    form: ProtectedForm,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let refused = |problem| Refused::new(problem, &shell);
+    let YesForm {} = form.open(&operator.0).map_err(refused)?;
+    let (name, code) = act::renew_code(&app, &id).await.map_err(refused)?;
+    Ok(super::add::show_code(
+        &app,
+        shell.clone(),
+        name.model.as_str(),
+        name.id.as_str(),
+        &code,
+    ))
+}
+
+pub(super) async fn remove(
+    State(app): State<Shared>,
+    operator: Operator,
+    Path(id): Path<String>,
+    form: ProtectedForm,
+) -> Page {
+    let shell = operator.shell(&app, Nav::Fleet);
+    let refused = |problem| Refused::new(problem, &shell);
+    let YesForm {} = form.open(&operator.0).map_err(refused)?;
+    act::remove(&app, &id).await.map_err(refused)?;
+    Ok(Redirect::to("/").into_response())
+}

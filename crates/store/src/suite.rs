@@ -241,6 +241,16 @@ pub fn all(bus: &dyn Bus, stream: Stream, piece: usize) -> Result<Vec<(Seq, Vec<
     }
 }
 
+/// Appends, and again as long as the buffer is full.
+fn append_patiently(bus: &dyn Bus, stream: Stream, record: &[u8]) -> Result<Seq, BusError> {
+    loop {
+        match bus.append(stream, record) {
+            Err(BusError::Full) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+}
+
 fn gives_growing_positions_over_all_streams(bus: &dyn Bus) -> Checked {
     assert_eq!(bus.status(), BusStatus::Healthy);
     let mut before = bus.last();
@@ -291,12 +301,7 @@ fn reads_in_pieces_without_loss(bus: &dyn Bus) -> Checked {
     let record = vec![7; 10_000];
     for number in 0..500_usize {
         let (record, _) = record.split_at(number * 20);
-        last = loop {
-            match bus.append(Stream::Telemetry, record) {
-                Err(BusError::Full) => wait(bus, bus.last())?,
-                other => break other?,
-            }
-        };
+        last = append_patiently(bus, Stream::Telemetry, record)?;
     }
     wait(bus, last)?;
     for piece in [1, 7, 1000] {
@@ -351,7 +356,7 @@ fn many_threads_append_at_once(bus: Box<dyn Bus>) -> Checked {
             let mut last = Seq::ZERO;
             for number in 0..EACH {
                 let record = [[thread; 4], number.to_le_bytes()].concat();
-                last = bus.append(Stream::Sessions, &record)?;
+                last = append_patiently(&*bus, Stream::Sessions, &record)?;
             }
             Ok(last)
         }

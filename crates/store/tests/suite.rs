@@ -8,8 +8,8 @@ use stockade_store::{Bus, Durability, Journal, JournalOptions, Sqlite, Store};
 use tempfile::TempDir;
 
 fn journal(options: &JournalOptions) -> Place<dyn Bus> {
-    let (dir, options) = (TempDir::new().unwrap(), options.clone());
-    Box::new(move || Box::new(Journal::open(dir.path(), options.clone()).unwrap()))
+    let (dir, options) = (TempDir::new().expect("a directory"), options.clone());
+    Box::new(move || Box::new(Journal::open(dir.path(), options.clone()).expect("a journal")))
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Writer {
         let end = at + length;
         self.disk
             .write_at(&self.active.file, &group.bytes, at)
-            .map_err(|e| self.failed(e))?;
+            .map_err(|e| self.failed(&e))?;
         if end > self.ready {
             self.ready = self.make_ready(end);
         }
@@ -209,7 +209,7 @@ impl Writer {
         self.active
             .file
             .set_len(self.active.used)
-            .map_err(|e| self.failed(e))?;
+            .map_err(|e| self.failed(&e))?;
         self.ready = self.active.used;
         self.active
             .file
@@ -224,7 +224,7 @@ impl Writer {
             salt: self.shared.salt,
         };
         let next =
-            Segment::create(&self.shared.dir, header, &*self.disk).map_err(|e| self.failed(e))?;
+            Segment::create(&self.shared.dir, header, &*self.disk).map_err(|e| self.failed(&e))?;
         tracing::debug!(segment = %next.path.display(), "began a segment of the journal");
         self.shared.index().segments.push_back(next.clone());
         self.ready = next.used;
@@ -253,12 +253,12 @@ impl Writer {
         Ok(())
     }
 
-    fn failed(&self, error: io::Error) -> Failure {
+    fn failed(&self, error: &io::Error) -> Failure {
         let full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         );
-        let error = named(&self.active.path, &error);
+        let error = named(&self.active.path, error);
         if full {
             Failure::Full(error)
         } else {

@@ -1,5 +1,6 @@
 //! The gateway: admits known devices and refuses everything else.
 
+pub mod est;
 pub mod events;
 pub mod name;
 pub mod pki;

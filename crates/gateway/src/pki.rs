@@ -26,8 +26,8 @@ use self::server::ServerCertificate;
 use crate::name::{DeviceName, TrustDomain};
 use crate::registry::{Issued, Registry, hex};
 use crate::tls::{
-    Clock, Fingerprint, Foundation, Minimum, TlsOptions, TlsSettings, harden, moment, protocol_versions, provider,
-    sha256,
+    Clock, Fingerprint, Foundation, Minimum, TlsOptions, TlsSettings, harden, moment,
+    protocol_versions, provider, sha256,
 };
 
 /// How far a certificate's beginning lies in the past, for devices whose clocks are slow.
@@ -65,7 +65,9 @@ pub enum PkiError {
     #[error("cannot keep the CA")]
     File(#[from] std::io::Error),
     /// The key can be read by others.
-    #[error("{path} can be read by others (mode {mode:o}): make it private (chmod 600), and if anybody else was on this machine, a new CA")]
+    #[error(
+        "{path} can be read by others (mode {mode:o}): make it private (chmod 600), and if anybody else was on this machine, a new CA"
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -84,7 +86,9 @@ pub enum PkiError {
         reason: String,
     },
     /// A CA is there already.
-    #[error("there is a CA in {0} already, and devices trust it: use another data directory, or remove it first")]
+    #[error(
+        "there is a CA in {0} already, and devices trust it: use another data directory, or remove it first"
+    )]
     Exists(PathBuf),
     /// The clock is wrong, or the CA is from the future.
     #[error("this machine's clock says {now}, but the CA is valid only from {from}: set the clock")]
@@ -95,7 +99,9 @@ pub enum PkiError {
         from: String,
     },
     /// The CA's time is over.
-    #[error("the CA expired on {until}, and this machine's clock says {now}: set the clock, or make a new CA")]
+    #[error(
+        "the CA expired on {until}, and this machine's clock says {now}: set the clock, or make a new CA"
+    )]
     Expired {
         /// What the clock says.
         now: String,
@@ -131,7 +137,9 @@ pub struct Pki {
 
 impl fmt::Debug for Pki {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pki").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Pki")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,12 +157,21 @@ impl Pki {
             server: Arc::new(server),
             clock,
         };
-        Ok(Self { authority, settings, foundation })
+        Ok(Self {
+            authority,
+            settings,
+            foundation,
+        })
     }
 
     /// Puts an existing CA into `dir`: a certificate and its key, both PEM. It must be a CA, its key must be the
     /// certificate's, on P-256 or P-384, and it must be allowed to sign certificates of devices.
-    pub fn import(dir: &Path, certificate: &str, key: &str, now: OffsetDateTime) -> Result<(), PkiError> {
+    pub fn import(
+        dir: &Path,
+        certificate: &str,
+        key: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
         Authority::import(dir, certificate, key, now)
     }
 
@@ -171,8 +188,11 @@ impl Pki {
     /// SHA-256 of the CA's certificate, as `openssl x509 -fingerprint -sha256` prints it.
     pub fn ca_fingerprint(&self) -> String {
         let digits = hex(&sha256(self.ca_der())).to_ascii_uppercase();
-        let pairs: Vec<String> =
-            digits.as_bytes().chunks(2).map(|pair| pair.escape_ascii().to_string()).collect();
+        let pairs: Vec<String> = digits
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| pair.escape_ascii().to_string())
+            .collect();
         pairs.join(":")
     }
 
@@ -212,7 +232,11 @@ impl Pki {
         let certificate = params.signed_by(request.public_key(), self.authority.issuer())?;
         let der = certificate.der().to_vec();
         let fingerprint: Fingerprint = sha256(&der);
-        Ok(Issued { der, fingerprint, not_after: until })
+        Ok(Issued {
+            der,
+            fingerprint,
+            not_after: until,
+        })
     }
 
     /// TLS for devices that speak MQTT.
@@ -221,9 +245,16 @@ impl Pki {
     }
 
     /// TLS for devices that enrol.
-    pub fn est_tls(&self, options: TlsOptions, registry: Arc<Registry>) -> Result<TlsSettings, PkiError> {
-        let may_return: Box<crate::tls::MayReturn> =
-            Box::new(move |leaf, now| registry.may_return(leaf, now).map_err(|error| error.to_string()));
+    pub fn est_tls(
+        &self,
+        options: TlsOptions,
+        registry: Arc<Registry>,
+    ) -> Result<TlsSettings, PkiError> {
+        let may_return: Box<crate::tls::MayReturn> = Box::new(move |leaf, now| {
+            registry
+                .may_return(leaf, now)
+                .map_err(|error| error.to_string())
+        });
         Ok(TlsSettings::est(&self.foundation, options, may_return)?)
     }
 

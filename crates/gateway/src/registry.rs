@@ -23,14 +23,14 @@ use stockade_store::{Batch, Scan, Store, StoreError, Table};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::broadcast;
 
-use self::activity::{Activity, StoredActivity};
 pub use self::activity::Noted;
+use self::activity::{Activity, StoredActivity};
 use self::codes::Guesses;
 pub use self::codes::{EnrolmentCode, GuessSettings, NoRandomness};
 pub use self::enrol::{CodeProof, CodeRefused, EnrolError, Issued, Renewal, ReturnRefused};
 pub(crate) use self::record::hex;
-use self::record::{FORMAT, Stored, StoredCode, decode};
 pub use self::record::{CertificateRecord, DeviceRecord, State, UnreadableRecord};
+use self::record::{FORMAT, Stored, StoredCode, decode};
 use crate::events::{EventLog, Happening, Outcome};
 use crate::name::{DeviceId, DeviceName, ModelName};
 use crate::tls::{Fingerprint, hello, moment};
@@ -88,7 +88,9 @@ pub struct Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +150,9 @@ pub enum AddError {
     #[error("there is a device {0} already")]
     Exists(DeviceName),
     /// No profile says what the model is for.
-    #[error("there is no profile for the model {0}: install one first (stockade profile install FILE)")]
+    #[error(
+        "there is no profile for the model {0}: install one first (stockade profile install FILE)"
+    )]
     NoModel(ModelName),
     /// No random numbers.
     #[error(transparent)]
@@ -311,15 +315,24 @@ fn unreadable(
     key: &[u8],
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> OpenError {
-    OpenError::Record { what, key: String::from_utf8_lossy(key).escape_default().to_string(), source: source.into() }
+    OpenError::Record {
+        what,
+        key: String::from_utf8_lossy(key).escape_default().to_string(),
+        source: source.into(),
+    }
 }
 
 impl Registry {
     /// Reads the registry from the store.
-    pub fn open(store: Arc<dyn Store>, events: Arc<EventLog>, settings: RegistrySettings) -> Result<Self, OpenError> {
+    pub fn open(
+        store: Arc<dyn Store>,
+        events: Arc<EventLog>,
+        settings: RegistrySettings,
+    ) -> Result<Self, OpenError> {
         let mut activities = BTreeMap::new();
         for (key, value) in store.scan(ACTIVITY, Scan::all())? {
-            let stored: StoredActivity = decode(&value).map_err(|e| unreadable("the counters", &key, e))?;
+            let stored: StoredActivity =
+                decode(&value).map_err(|e| unreadable("the counters", &key, e))?;
             activities.insert(key, stored);
         }
         let mut devices = BTreeMap::new();
@@ -332,7 +345,10 @@ impl Registry {
             if let Some(peer) = activity.peer {
                 addresses.entry(peer.ip()).or_default().insert(id.clone());
             }
-            devices.insert(id, Arc::new(Slot::new(stored, Activity::from_stored(activity))));
+            devices.insert(
+                id,
+                Arc::new(Slot::new(stored, Activity::from_stored(activity))),
+            );
         }
         let mut models = BTreeMap::new();
         for (key, value) in store.scan(MODELS, Scan::all())? {
@@ -372,7 +388,11 @@ impl Registry {
     // Models.
 
     /// Installs a profile; a model's version never goes back, also when its last device is gone.
-    pub fn install_profile(&self, profile: Profile, now: OffsetDateTime) -> Result<Installed, InstallError> {
+    pub fn install_profile(
+        &self,
+        profile: Profile,
+        now: OffsetDateTime,
+    ) -> Result<Installed, InstallError> {
         let name = ModelName::new(profile.device.model.as_str())?;
         let version = profile.device.version;
         let canonical = profile.canonical();
@@ -380,34 +400,67 @@ impl Registry {
         let models = self.models.load_full();
         let installed = models.get(&name);
         if let Some(installed) = installed {
-            stockade_profile::may_replace(&installed.profile, &profile)
-                .map_err(|reason| InstallError::Rollback { model: name.clone(), reason: reason.to_string() })?;
+            stockade_profile::may_replace(&installed.profile, &profile).map_err(|reason| {
+                InstallError::Rollback {
+                    model: name.clone(),
+                    reason: reason.to_string(),
+                }
+            })?;
         }
         let devices = self.ids_of(&name);
         let changed = installed.is_none_or(|installed| *installed.canonical != *canonical);
         if !changed {
-            return Ok(Installed { model: name, version, changed, devices: devices.len() });
+            return Ok(Installed {
+                model: name,
+                version,
+                changed,
+                devices: devices.len(),
+            });
         }
-        Profile::from_canonical(&canonical)
-            .map_err(|reason| InstallError::Canonical { model: name.clone(), reason: reason.to_string() })?;
-        let stored = StoredModel { v: FORMAT, installed: now, canonical: BASE64.encode(&canonical) };
+        Profile::from_canonical(&canonical).map_err(|reason| InstallError::Canonical {
+            model: name.clone(),
+            reason: reason.to_string(),
+        })?;
+        let stored = StoredModel {
+            v: FORMAT,
+            installed: now,
+            canonical: BASE64.encode(&canonical),
+        };
         let mut batch = Batch::new();
         batch.put(MODELS, name.as_str(), to_json(&stored));
         self.store.commit(batch)?;
-        let model = Model { name: name.clone(), profile: Arc::new(profile), canonical: canonical.into(), installed: now };
+        let model = Model {
+            name: name.clone(),
+            profile: Arc::new(profile),
+            canonical: canonical.into(),
+            installed: now,
+        };
         let mut next = BTreeMap::clone(&models);
         next.insert(name.clone(), Arc::new(model));
         self.models.store(Arc::new(next));
-        self.tell(now, None, Outcome::Changed, format!("profile of {name} version {version} installed"));
+        self.tell(
+            now,
+            None,
+            Outcome::Changed,
+            format!("profile of {name} version {version} installed"),
+        );
         for id in &devices {
             self.notify(id);
         }
-        Ok(Installed { model: name, version, changed, devices: devices.len() })
+        Ok(Installed {
+            model: name,
+            version,
+            changed,
+            devices: devices.len(),
+        })
     }
 
     /// The profile of a model.
     pub fn profile(&self, model: &ModelName) -> Option<Arc<Profile>> {
-        self.models.load().get(model).map(|model| Arc::clone(&model.profile))
+        self.models
+            .load()
+            .get(model)
+            .map(|model| Arc::clone(&model.profile))
     }
 
     /// Every model, by name.
@@ -417,7 +470,11 @@ impl Registry {
 
     fn ids_of(&self, model: &ModelName) -> Vec<DeviceId> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices.iter().filter(|(_, slot)| slot.now.load().model == *model).map(|(id, _)| id.clone()).collect()
+        devices
+            .iter()
+            .filter(|(_, slot)| slot.now.load().model == *model)
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     // Devices.
@@ -444,41 +501,71 @@ impl Registry {
         match self.store.commit(batch) {
             Ok(()) => {}
             Err(StoreError::Conflict { .. }) => {
-                let there = self.get(&name.id, now).map_or_else(|| name.clone(), |record| record.name);
+                let there = self
+                    .get(&name.id, now)
+                    .map_or_else(|| name.clone(), |record| record.name);
                 return Err(AddError::Exists(there));
             }
             Err(error) => return Err(error.into()),
         }
         let slot = Arc::new(Slot::new(stored, Activity::default()));
-        self.devices.write().unwrap_or_else(PoisonError::into_inner).insert(name.id.clone(), slot);
-        self.tell(now, Some(&name.id), Outcome::Changed, format!("{name} added, waits to enrol"));
+        self.devices
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.id.clone(), slot);
+        self.tell(
+            now,
+            Some(&name.id),
+            Outcome::Changed,
+            format!("{name} added, waits to enrol"),
+        );
         self.notify(&name.id);
         Ok(code)
     }
 
     /// Gives a known device another code: its key was lost, or its code expired. An older code is void.
-    pub fn renew_code(&self, id: &DeviceId, now: OffsetDateTime) -> Result<EnrolmentCode, ChangeError> {
+    pub fn renew_code(
+        &self,
+        id: &DeviceId,
+        now: OffsetDateTime,
+    ) -> Result<EnrolmentCode, ChangeError> {
         let (code, stored_code) = self.fresh_code(id, now)?;
         self.change(id, Direction::Loosen, |stored| {
             not_revoked(id, stored)?;
             stored.code = Some(stored_code);
             Ok::<_, ChangeError>(())
         })?;
-        self.tell(now, Some(id), Outcome::Changed, "got a new enrolment code".to_owned());
+        self.tell(
+            now,
+            Some(id),
+            Outcome::Changed,
+            "got a new enrolment code".to_owned(),
+        );
         Ok(code)
     }
 
-    fn fresh_code(&self, id: &DeviceId, now: OffsetDateTime) -> Result<(EnrolmentCode, StoredCode), NoRandomness> {
+    fn fresh_code(
+        &self,
+        id: &DeviceId,
+        now: OffsetDateTime,
+    ) -> Result<(EnrolmentCode, StoredCode), NoRandomness> {
         let expires = now + self.settings.code_life;
         let code = EnrolmentCode::generate(expires)?;
-        let stored = StoredCode { hash: code.hash(id).0, expires, key: None };
+        let stored = StoredCode {
+            hash: code.hash(id).0,
+            expires,
+            key: None,
+        };
         Ok((code, stored))
     }
 
     /// Every device, by id.
     pub fn list(&self, now: OffsetDateTime) -> Vec<DeviceRecord> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices.iter().map(|(id, slot)| slot.record(id, now)).collect()
+        devices
+            .iter()
+            .map(|(id, slot)| slot.record(id, now))
+            .collect()
     }
 
     /// One device.
@@ -487,7 +574,12 @@ impl Registry {
     }
 
     /// Puts a device into quarantine, with one more reason if it is there already.
-    pub fn quarantine(&self, id: &DeviceId, reason: &str, now: OffsetDateTime) -> Result<(), ChangeError> {
+    pub fn quarantine(
+        &self,
+        id: &DeviceId,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), ChangeError> {
         self.quarantine_for(id, Control::Comms, reason, now)
     }
 
@@ -503,7 +595,10 @@ impl Registry {
             stored.state = stored.state.quarantined(reason, now);
             Ok(())
         });
-        if !matches!(changed, Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })) {
+        if !matches!(
+            changed,
+            Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })
+        ) {
             self.events.record(
                 now,
                 Happening {
@@ -519,11 +614,19 @@ impl Registry {
     }
 
     /// Lets a device out of quarantine.
-    pub fn release(&self, id: &DeviceId, reason: &str, now: OffsetDateTime) -> Result<(), ChangeError> {
+    pub fn release(
+        &self,
+        id: &DeviceId,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), ChangeError> {
         self.change(id, Direction::Loosen, |stored| {
             not_revoked(id, stored)?;
             if !matches!(stored.state, State::Quarantined { .. }) {
-                return Err(ChangeError::NotQuarantined { id: id.clone(), state: stored.state.as_str() });
+                return Err(ChangeError::NotQuarantined {
+                    id: id.clone(),
+                    state: stored.state.as_str(),
+                });
             }
             stored.state = stored.at_rest();
             Ok(())
@@ -531,12 +634,22 @@ impl Registry {
         if let Some(slot) = self.slot(id) {
             lock(&slot.activity).forgive();
         }
-        self.tell(now, Some(id), Outcome::Changed, format!("released from quarantine: {reason}"));
+        self.tell(
+            now,
+            Some(id),
+            Outcome::Changed,
+            format!("released from quarantine: {reason}"),
+        );
         Ok(())
     }
 
     /// Shuts a device out for ever.
-    pub fn revoke(&self, id: &DeviceId, reason: &str, now: OffsetDateTime) -> Result<(), ChangeError> {
+    pub fn revoke(
+        &self,
+        id: &DeviceId,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), ChangeError> {
         let changed = self.change(id, Direction::Tighten, |stored| {
             not_revoked(id, stored)?;
             stored.state = State::revoked(reason, now);
@@ -546,32 +659,52 @@ impl Registry {
             }
             Ok(())
         });
-        if !matches!(changed, Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })) {
-            self.tell(now, Some(id), Outcome::Changed, format!("revoked: {reason}"));
+        if !matches!(
+            changed,
+            Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })
+        ) {
+            self.tell(
+                now,
+                Some(id),
+                Outcome::Changed,
+                format!("revoked: {reason}"),
+            );
         }
         changed
     }
 
     /// Forgets a device. Its certificates are of no use any more; the id may be added anew.
     pub fn remove(&self, id: &DeviceId, now: OffsetDateTime) -> Result<(), ChangeError> {
-        let slot = self.slot(id).ok_or_else(|| ChangeError::Unknown(id.clone()))?;
+        let slot = self
+            .slot(id)
+            .ok_or_else(|| ChangeError::Unknown(id.clone()))?;
         let mut written = lock(&slot.written);
         let Some(on_disk) = written.as_ref() else {
             return Err(ChangeError::Unknown(id.clone()));
         };
         let mut batch = Batch::new();
         batch.require_equals(DEVICES, id.as_str(), to_json(&**on_disk));
-        batch.delete(DEVICES, id.as_str()).delete(ACTIVITY, id.as_str());
+        batch
+            .delete(DEVICES, id.as_str())
+            .delete(ACTIVITY, id.as_str());
         self.store.commit(batch)?;
         *written = None;
-        self.devices.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.devices
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
         lock(&self.ahead).remove(id);
         lock(&self.counted).remove(id);
         drop(written);
         if let Some(peer) = lock(&slot.activity).stored.peer {
             self.left(peer.ip(), id);
         }
-        self.tell(now, Some(id), Outcome::Changed, "removed from the registry".to_owned());
+        self.tell(
+            now,
+            Some(id),
+            Outcome::Changed,
+            "removed from the registry".to_owned(),
+        );
         self.notify(id);
         Ok(())
     }
@@ -594,20 +727,42 @@ impl Registry {
         if certificate.not_after < now {
             return Err(Refusal::Expired(certificate.not_after));
         }
-        let profile = self.profile(&name.model).ok_or_else(|| Refusal::NoProfile(name.model.clone()))?;
-        if stored.next.as_ref().is_some_and(|next| next.fingerprint == *fingerprint) {
-            stored = self.first_use(&name.id, &slot, fingerprint).ok_or(Refusal::Unknown)?;
+        let profile = self
+            .profile(&name.model)
+            .ok_or_else(|| Refusal::NoProfile(name.model.clone()))?;
+        if stored
+            .next
+            .as_ref()
+            .is_some_and(|next| next.fingerprint == *fingerprint)
+        {
+            stored = self
+                .first_use(&name.id, &slot, fingerprint)
+                .ok_or(Refusal::Unknown)?;
             recognise(&stored, name, fingerprint)?;
         }
         let quarantined = matches!(stored.state, State::Quarantined { .. });
-        Ok(Admission { name: name.clone(), profile, quarantined, not_after: certificate.not_after })
+        Ok(Admission {
+            name: name.clone(),
+            profile,
+            quarantined,
+            not_after: certificate.not_after,
+        })
     }
 
-    fn first_use(&self, id: &DeviceId, slot: &Slot, fingerprint: &Fingerprint) -> Option<Arc<Stored>> {
+    fn first_use(
+        &self,
+        id: &DeviceId,
+        slot: &Slot,
+        fingerprint: &Fingerprint,
+    ) -> Option<Arc<Stored>> {
         let written = lock(&slot.written);
         written.as_ref()?;
         let now = slot.now.load_full();
-        if now.next.as_ref().is_none_or(|next| next.fingerprint != *fingerprint) {
+        if now
+            .next
+            .as_ref()
+            .is_none_or(|next| next.fingerprint != *fingerprint)
+        {
             return Some(now);
         }
         let mut promoted = Stored::clone(&now);
@@ -636,7 +791,10 @@ impl Registry {
             if let Some(before) = before {
                 self.left(before, id);
             }
-            lock(&self.addresses).entry(peer.ip()).or_default().insert(id.clone());
+            lock(&self.addresses)
+                .entry(peer.ip())
+                .or_default()
+                .insert(id.clone());
         }
     }
 
@@ -654,13 +812,27 @@ impl Registry {
     pub fn at_address(&self, address: IpAddr) -> Option<DeviceId> {
         let addresses = lock(&self.addresses);
         let here = addresses.get(&address.to_canonical())?;
-        if here.len() == 1 { here.first().cloned() } else { None }
+        if here.len() == 1 {
+            here.first().cloned()
+        } else {
+            None
+        }
     }
 
     /// Counts a violation of a device's profile. Too many in a minute quarantine it, before this returns.
-    pub fn violation(&self, id: &DeviceId, control: Control, reason: &str, now: OffsetDateTime) -> Violations {
+    pub fn violation(
+        &self,
+        id: &DeviceId,
+        control: Control,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Violations {
         let Some(slot) = self.slot(id) else {
-            return Violations { total: 0, last_minute: 0, quarantined: false };
+            return Violations {
+                total: 0,
+                last_minute: 0,
+                quarantined: false,
+            };
         };
         let mut activity = lock(&slot.activity);
         let last_minute = activity.violation(control.as_str(), reason, now);
@@ -668,15 +840,27 @@ impl Registry {
         self.count(id, &mut activity);
         drop(activity);
         let too_many = last_minute > self.settings.violations_per_minute;
-        let quarantined = too_many && matches!(slot.now.load().state, State::Active | State::Pending);
+        let quarantined =
+            too_many && matches!(slot.now.load().state, State::Active | State::Pending);
         if quarantined {
-            let why = format!("{last_minute} violations of its profile within a minute, the last: {control}: {reason}");
+            let why = format!(
+                "{last_minute} violations of its profile within a minute, the last: {control}: {reason}"
+            );
             if let Err(error) = self.quarantine_for(id, control, &why, now) {
                 // It holds in memory, and flush tries again; whoever watches must know.
-                self.tell(now, Some(id), Outcome::Alarm, format!("the quarantine was not written: {}", chain(&error)));
+                self.tell(
+                    now,
+                    Some(id),
+                    Outcome::Alarm,
+                    format!("the quarantine was not written: {}", chain(&error)),
+                );
             }
         }
-        Violations { total, last_minute, quarantined }
+        Violations {
+            total,
+            last_minute,
+            quarantined,
+        }
     }
 
     fn count(&self, id: &DeviceId, activity: &mut Activity) {
@@ -699,12 +883,15 @@ impl Registry {
     }
 
     fn flush_records(&self, ahead: &BTreeSet<DeviceId>) -> Result<(), StoreError> {
-        let slots: Vec<(&DeviceId, Arc<Slot>)> =
-            ahead.iter().filter_map(|id| self.slot(id).map(|slot| (id, slot))).collect();
+        let slots: Vec<(&DeviceId, Arc<Slot>)> = ahead
+            .iter()
+            .filter_map(|id| self.slot(id).map(|slot| (id, slot)))
+            .collect();
         for chunk in slots.chunks(AT_ONCE) {
             // Several locks at once, always in the order of the ids; everyone else holds one at most.
             let mut guards: Vec<_> = chunk.iter().map(|(_, slot)| lock(&slot.written)).collect();
-            let after: Vec<Arc<Stored>> = chunk.iter().map(|(_, slot)| slot.now.load_full()).collect();
+            let after: Vec<Arc<Stored>> =
+                chunk.iter().map(|(_, slot)| slot.now.load_full()).collect();
             let mut unwritten: Vec<Unwritten<'_>> = chunk
                 .iter()
                 .zip(&after)
@@ -742,7 +929,11 @@ impl Registry {
     // Inside.
 
     fn slot(&self, id: &DeviceId) -> Option<Arc<Slot>> {
-        self.devices.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.devices
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     /// Changes one device, in memory and on disk, in the order its direction demands, and tells who watches.
@@ -752,7 +943,9 @@ impl Registry {
         direction: Direction,
         change: impl FnOnce(&mut Stored) -> Result<T, E>,
     ) -> Result<T, E> {
-        let slot = self.slot(id).ok_or_else(|| ChangeError::Unknown(id.clone()))?;
+        let slot = self
+            .slot(id)
+            .ok_or_else(|| ChangeError::Unknown(id.clone()))?;
         let mut written = lock(&slot.written);
         if written.is_none() {
             return Err(ChangeError::Unknown(id.clone()).into());
@@ -767,7 +960,11 @@ impl Registry {
         if direction == Direction::Tighten {
             slot.now.store(Arc::clone(&after));
         }
-        if let Err(error) = self.write(&mut [Unwritten { id, after: &after, written: &mut written }]) {
+        if let Err(error) = self.write(&mut [Unwritten {
+            id,
+            after: &after,
+            written: &mut written,
+        }]) {
             if direction == Direction::Tighten {
                 lock(&self.ahead).insert(id.clone());
                 drop(written);
@@ -812,15 +1009,32 @@ impl Registry {
 
     fn tell(&self, now: OffsetDateTime, id: Option<&DeviceId>, outcome: Outcome, reason: String) {
         let device = id.map(ToString::to_string);
-        self.events.record(now, Happening { outcome, control: Control::Credentials, device, peer: None, reason });
+        self.events.record(
+            now,
+            Happening {
+                outcome,
+                control: Control::Credentials,
+                device,
+                peer: None,
+                reason,
+            },
+        );
     }
 }
 
 impl Admission {
     /// Whether the device's profile lets it speak this version of TLS.
     pub fn permits_tls(&self, version: u16) -> bool {
-        let name = if version == hello::TLS13 { "1.3" } else { "1.2" };
-        self.profile.protocols.tls.iter().any(|allowed| allowed.as_str() == name)
+        let name = if version == hello::TLS13 {
+            "1.3"
+        } else {
+            "1.2"
+        };
+        self.profile
+            .protocols
+            .tls
+            .iter()
+            .any(|allowed| allowed.as_str() == name)
     }
 }
 
@@ -860,13 +1074,23 @@ fn recognise<'a>(
     fingerprint: &Fingerprint,
 ) -> Result<&'a CertificateRecord, Refusal> {
     if let State::Revoked { reason, since } = &stored.state {
-        return Err(Refusal::Revoked { reason: reason.clone(), since: *since });
+        return Err(Refusal::Revoked {
+            reason: reason.clone(),
+            since: *since,
+        });
     }
     if stored.model != name.model {
-        return Err(Refusal::OtherModel { shown: name.model.clone(), registered: stored.model.clone() });
+        return Err(Refusal::OtherModel {
+            shown: name.model.clone(),
+            registered: stored.model.clone(),
+        });
     }
     let slots = [stored.current.as_ref(), stored.next.as_ref()];
-    match slots.into_iter().flatten().find(|known| known.fingerprint == *fingerprint) {
+    match slots
+        .into_iter()
+        .flatten()
+        .find(|known| known.fingerprint == *fingerprint)
+    {
         Some(known) => Ok(known),
         None if stored.previous == Some(*fingerprint) => Err(Refusal::Superseded),
         None => Err(Refusal::UnknownCertificate),
@@ -875,18 +1099,29 @@ fn recognise<'a>(
 
 fn not_revoked(id: &DeviceId, stored: &Stored) -> Result<(), ChangeError> {
     match stored.state {
-        State::Revoked { since, .. } => Err(ChangeError::Revoked { id: id.clone(), since }),
+        State::Revoked { since, .. } => Err(ChangeError::Revoked {
+            id: id.clone(),
+            since,
+        }),
         _ => Ok(()),
     }
 }
 
 fn read_model(key: &[u8], value: &[u8]) -> Result<Model, OpenError> {
     let stored: StoredModel = decode(value).map_err(|e| unreadable("the profile", key, e))?;
-    let canonical = BASE64.decode(&stored.canonical).map_err(|e| unreadable("the profile", key, e))?;
-    let profile = Profile::from_canonical(&canonical).map_err(|e| unreadable("the profile", key, e.to_string()))?;
-    let name =
-        ModelName::new(profile.device.model.as_str()).map_err(|e| unreadable("the profile", key, e))?;
-    Ok(Model { name, profile: Arc::new(profile), canonical: canonical.into(), installed: stored.installed })
+    let canonical = BASE64
+        .decode(&stored.canonical)
+        .map_err(|e| unreadable("the profile", key, e))?;
+    let profile = Profile::from_canonical(&canonical)
+        .map_err(|e| unreadable("the profile", key, e.to_string()))?;
+    let name = ModelName::new(profile.device.model.as_str())
+        .map_err(|e| unreadable("the profile", key, e))?;
+    Ok(Model {
+        name,
+        profile: Arc::new(profile),
+        canonical: canonical.into(),
+        installed: stored.installed,
+    })
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

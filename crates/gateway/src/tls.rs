@@ -79,7 +79,10 @@ pub async fn accept(
     settings: &TlsSettings,
 ) -> Result<(Stream, Option<PeerIdentity>), Refused> {
     // Boxed, so that the connection's task is no larger than what follows the handshake needs.
-    let work = Box::pin(tokio::time::timeout(settings.deadline(), greet(tcp, &permit, settings)));
+    let work = Box::pin(tokio::time::timeout(
+        settings.deadline(),
+        greet(tcp, &permit, settings),
+    ));
     let finished = tokio::select! {
         biased;
         finished = work => finished,
@@ -87,7 +90,10 @@ pub async fn accept(
     };
     match finished {
         Ok(outcome) => outcome,
-        Err(_elapsed) => Err(Why::Slow { spoke: permit.has_spoken() }.into()),
+        Err(_elapsed) => Err(Why::Slow {
+            spoke: permit.has_spoken(),
+        }
+        .into()),
     }
 }
 
@@ -126,7 +132,11 @@ async fn greet(
     }));
     // A thread's note of a refused certificate must be taken in the poll that made it.
     let stream = poll_fn(|cx| match accept.as_mut().poll(cx) {
-        Poll::Ready(Err(error)) => Poll::Ready(Err(refusal(&error, wishes.as_ref(), verify::take_refused()))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(refusal(
+            &error,
+            wishes.as_ref(),
+            verify::take_refused(),
+        ))),
         Poll::Ready(Ok(stream)) => Poll::Ready(Ok(stream)),
         Poll::Pending => Poll::Pending,
     })
@@ -154,31 +164,54 @@ fn judge(first: &[u8], settings: &TlsSettings) -> Judged {
     match read {
         Ok(None) => Ok(None),
         Ok(Some(weighed)) => weighed.map(Some),
-        Err(NotHello::Ssl2 { version }) => Err((too_old(Some(version), settings), Some(PROTOCOL_VERSION))),
+        Err(NotHello::Ssl2 { version }) => {
+            Err((too_old(Some(version), settings), Some(PROTOCOL_VERSION)))
+        }
         Err(NotHello::PlainMqtt) => Err((Why::PlainMqtt, None)),
         Err(NotHello::PlainHttp) => Err((Why::PlainHttp, None)),
-        Err(NotHello::Foreign) => Err((Why::NotTls("its first bytes are of another protocol"), None)),
+        Err(NotHello::Foreign) => {
+            Err((Why::NotTls("its first bytes are of another protocol"), None))
+        }
         Err(NotHello::TooLong) => Err((Why::NotTls("its hello is too long"), Some(DECODE_ERROR))),
         Err(NotHello::Malformed(what)) => Err((Why::NotTls(what), Some(DECODE_ERROR))),
     }
 }
 
 fn weigh(hello: &Hello<'_>, settings: &TlsSettings) -> Result<Option<Wishes>, (Why, Option<u8>)> {
-    let spoken = hello.offers(TLS13) || (settings.minimum() == Minimum::Tls12 && hello.offers(TLS12));
+    let spoken =
+        hello.offers(TLS13) || (settings.minimum() == Minimum::Tls12 && hello.offers(TLS12));
     if !spoken {
         return Err((too_old(hello.highest(), settings), Some(PROTOCOL_VERSION)));
     }
     let ours = settings.protocol();
-    let unmet = hello.alpn().filter(|_| !hello.alpn().into_iter().flatten().any(|name| name == ours.as_bytes()));
+    let unmet = hello.alpn().filter(|_| {
+        !hello
+            .alpn()
+            .into_iter()
+            .flatten()
+            .any(|name| name == ours.as_bytes())
+    });
     Ok(unmet.map(|names| {
-        let names: Vec<String> = names.take(4).map(|name| format!("`{}`", name.escape_ascii())).collect();
-        Wishes { offered: names.join(", "), spoken: ours }
+        let names: Vec<String> = names
+            .take(4)
+            .map(|name| format!("`{}`", name.escape_ascii()))
+            .collect();
+        Wishes {
+            offered: names.join(", "),
+            spoken: ours,
+        }
     }))
 }
 
 fn too_old(highest: Option<u16>, settings: &TlsSettings) -> Why {
-    let offered = highest.map_or_else(|| "no known version".to_owned(), |v| hello::version_name(v).into_owned());
-    Why::Version { offered, spoken: settings.minimum().spoken() }
+    let offered = highest.map_or_else(
+        || "no known version".to_owned(),
+        |v| hello::version_name(v).into_owned(),
+    );
+    Why::Version {
+        offered,
+        spoken: settings.minimum().spoken(),
+    }
 }
 
 /// Sends an alert and waits, shortly, until it is read: closing a socket with unread bytes would destroy it on its way.
@@ -220,22 +253,38 @@ fn identity(stream: &Stream, settings: &TlsSettings) -> Result<Option<PeerIdenti
         Some(rustls::ProtocolVersion::TLSv1_2) => TLS12,
         _ => TLS13,
     };
-    Ok(Some(PeerIdentity { name: leaf.name, fingerprint: leaf.fingerprint, not_after: leaf.not_after, version }))
+    Ok(Some(PeerIdentity {
+        name: leaf.name,
+        fingerprint: leaf.fingerprint,
+        not_after: leaf.not_after,
+        version,
+    }))
 }
 
 /// Puts rustls' error into the words of this gateway.
-fn refusal(error: &io::Error, wishes: Option<&Wishes>, certificate: Option<RefusedCertificate>) -> Refused {
+fn refusal(
+    error: &io::Error,
+    wishes: Option<&Wishes>,
+    certificate: Option<RefusedCertificate>,
+) -> Refused {
     use rustls::Error;
     if let Some(RefusedCertificate { claims, why }) = certificate {
-        return Refused { why: Why::Certificate(why), claims };
+        return Refused {
+            why: Why::Certificate(why),
+            claims,
+        };
     }
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+    let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    else {
         return Why::Left(error.kind().to_string()).into();
     };
     match (tls, wishes) {
-        (Error::NoApplicationProtocol, Some(Wishes { offered, spoken })) => {
-            Why::Alpn { offered: offered.clone(), spoken }
-        }
+        (Error::NoApplicationProtocol, Some(Wishes { offered, spoken })) => Why::Alpn {
+            offered: offered.clone(),
+            spoken,
+        },
         (Error::NoCertificatesPresented, _) => Why::NoCertificate,
         (Error::InvalidCertificate(_), _) => Why::Certificate(tls.to_string()),
         (Error::PeerIncompatible(what), _) => Why::Cryptography(format!("{what:?}")),
@@ -247,5 +296,8 @@ fn refusal(error: &io::Error, wishes: Option<&Wishes>, certificate: Option<Refus
 
 /// A time as people read it.
 pub(crate) fn moment(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+    at.replace_nanosecond(0)
+        .unwrap_or(at)
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| at.to_string())
 }

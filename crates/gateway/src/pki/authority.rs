@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData as _,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData as _,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
@@ -34,7 +34,9 @@ pub(super) struct Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("not_after", &self.not_after).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +50,8 @@ impl Authority {
             Some(key) => key,
             None if certificate_path.exists() => return Err(PkiError::Half(key_path)),
             None => {
-                let key = Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
+                let key =
+                    Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
                 files::create(&key_path, key.as_bytes(), 0o600)?;
                 key
             }
@@ -62,12 +65,17 @@ impl Authority {
             files::create(&certificate_path, pem.as_bytes(), 0o644)?;
         }
         let pem = fs_err::read_to_string(&certificate_path)?;
-        let authority = Self::assemble(&certificate_path, pem, pair)?;
+        let authority = Self::assemble(&certificate_path, &pem, pair)?;
         authority.check_clock(now)?;
         Ok(authority)
     }
 
-    pub(super) fn import(dir: &Path, certificate: &str, key: &str, now: OffsetDateTime) -> Result<(), PkiError> {
+    pub(super) fn import(
+        dir: &Path,
+        certificate: &str,
+        key: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
         files::private_dir(dir)?;
         let (key_path, certificate_path) = (dir.join(KEY), dir.join(CERTIFICATE));
         if key_path.exists() || certificate_path.exists() {
@@ -75,17 +83,24 @@ impl Authority {
         }
         if key.contains("ENCRYPTED") {
             let reason = "it is encrypted: decrypt it first (openssl pkey -in FILE)".to_owned();
-            return Err(PkiError::Unusable { path: "the key".into(), reason });
+            return Err(PkiError::Unusable {
+                path: "the key".into(),
+                reason,
+            });
         }
-        let unusable = |reason: String| PkiError::Unusable { path: "the key".into(), reason };
-        let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(error.to_string()))?;
+        let unusable = |reason: String| PkiError::Unusable {
+            path: "the key".into(),
+            reason,
+        };
+        let der = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            .map_err(|error| unusable(error.to_string()))?;
         let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384];
         let pair = algorithms
             .into_iter()
             .find_map(|algorithm| KeyPair::from_der_and_sign_algo(&der, algorithm).ok())
             .ok_or_else(|| unusable("it is no EC key on P-256 or P-384".to_owned()))?;
         let written = Zeroizing::new(pair.serialize_pem());
-        let authority = Self::assemble(Path::new("the certificate"), certificate.to_owned(), pair)?;
+        let authority = Self::assemble(Path::new("the certificate"), certificate, pair)?;
         authority.check_clock(now)?;
         authority.try_out(now)?;
         // What is kept is one certificate and a PKCS#8 key, whatever came with them.
@@ -94,8 +109,11 @@ impl Authority {
         Ok(())
     }
 
-    fn assemble(path: &Path, text: String, pair: KeyPair) -> Result<Self, PkiError> {
-        let unusable = |reason: &str| PkiError::Unusable { path: path.to_owned(), reason: reason.to_owned() };
+    fn assemble(path: &Path, text: &str, pair: KeyPair) -> Result<Self, PkiError> {
+        let unusable = |reason: &str| PkiError::Unusable {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
         let certificate = CertificateDer::from_pem_slice(text.as_bytes())
             .map_err(|error| unusable(&format!("it holds no certificate: {error}")))?;
         let (_, parsed) = X509Certificate::from_der(&certificate)
@@ -103,11 +121,15 @@ impl Authority {
         // RFC 5280 §4.2.1.9 and §4.2.1.3: what a certificate that signs others has to say.
         let basic = parsed.basic_constraints().ok().flatten();
         if !basic.is_some_and(|constraints| constraints.value.ca) {
-            return Err(unusable("it is not a CA (basicConstraints CA:TRUE is missing)"));
+            return Err(unusable(
+                "it is not a CA (basicConstraints CA:TRUE is missing)",
+            ));
         }
         let usage = parsed.key_usage().ok().flatten();
         if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
-            return Err(unusable("it may not sign certificates (keyUsage has no keyCertSign)"));
+            return Err(unusable(
+                "it may not sign certificates (keyUsage has no keyCertSign)",
+            ));
         }
         if parsed.public_key().raw != pair.subject_public_key_info() {
             return Err(unusable("its key is another than the one given"));
@@ -118,13 +140,23 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&certificate, pair)?;
         let pem = files::pem("CERTIFICATE", &certificate);
         let certificate = certificate.into_owned();
-        Ok(Self { issuer, certificate, pem, not_before, not_after, root })
+        Ok(Self {
+            issuer,
+            certificate,
+            pem,
+            not_before,
+            not_after,
+            root,
+        })
     }
 
     /// Makes a certificate and verifies it as a listener would: a CA whose name does not survive rewriting, or that is
     /// constrained to other names, shows here and not when the first device enrols.
     fn try_out(&self, now: OffsetDateTime) -> Result<(), PkiError> {
-        let unusable = |reason: String| PkiError::Unusable { path: "the certificate".into(), reason };
+        let unusable = |reason: String| PkiError::Unusable {
+            path: "the certificate".into(),
+            reason,
+        };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -134,7 +166,9 @@ impl Authority {
         (params.not_before, params.not_after) = self.validity(now, Duration::hours(1));
         let leaf = params.signed_by(&key, &self.issuer)?;
         let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(self.certificate.clone())
+            .map_err(|error| unusable(error.to_string()))?;
         let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
             roots.into(),
             std::sync::Arc::clone(crate::tls::provider()),
@@ -145,23 +179,35 @@ impl Authority {
         let at = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(at));
         verifier
             .verify_client_cert(leaf.der(), &[], at)
-            .map_err(|error| unusable(format!("certificates it issues are not accepted: {error}")))?;
+            .map_err(|error| {
+                unusable(format!("certificates it issues are not accepted: {error}"))
+            })?;
         Ok(())
     }
 
     /// Refuses to work with a clock that cannot be right.
     pub(super) fn check_clock(&self, now: OffsetDateTime) -> Result<(), PkiError> {
         if now < self.not_before {
-            return Err(PkiError::ClockBehind { now: moment(now), from: moment(self.not_before) });
+            return Err(PkiError::ClockBehind {
+                now: moment(now),
+                from: moment(self.not_before),
+            });
         }
         if now > self.not_after {
-            return Err(PkiError::Expired { now: moment(now), until: moment(self.not_after) });
+            return Err(PkiError::Expired {
+                now: moment(now),
+                until: moment(self.not_after),
+            });
         }
         Ok(())
     }
 
     /// From when until when a certificate issued now is valid: never longer than the CA itself.
-    pub(super) fn validity(&self, now: OffsetDateTime, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
+    pub(super) fn validity(
+        &self,
+        now: OffsetDateTime,
+        life: Duration,
+    ) -> (OffsetDateTime, OffsetDateTime) {
         let from = whole(now - BACKDATED).max(self.not_before);
         let until = whole(now + life).min(self.not_after);
         (from, until)
@@ -189,7 +235,10 @@ impl Authority {
 fn root(pair: &KeyPair, now: OffsetDateTime) -> Result<String, PkiError> {
     let mut params = CertificateParams::default();
     // Its own name for each CA: a device that meets two gateways can tell them apart.
-    let id: String = hex(&sha256(pair.public_key_raw())).chars().take(8).collect();
+    let id: String = hex(&sha256(pair.public_key_raw()))
+        .chars()
+        .take(8)
+        .collect();
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Stockade");
     name.push(DnType::CommonName, format!("Stockade CA {id}"));

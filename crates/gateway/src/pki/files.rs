@@ -18,12 +18,19 @@ const MAX_KEY: u64 = 64 * 1024;
 pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700).recursive(true);
-    builder.create(dir).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
+    builder
+        .create(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// Writes a file that was not there: whole and on disk when this returns, or not at all.
 pub(super) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no parent directory");
+    let invalid = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no parent directory",
+        )
+    };
     let parent = path.parent().ok_or_else(invalid)?;
     let mut name = std::ffi::OsString::from(".new-");
     name.push(path.file_name().ok_or_else(invalid)?);
@@ -34,7 +41,11 @@ pub(super) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         _ => {}
     }
     let mut options = fs_err::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(&fresh)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&fresh)?;
     file.write_all(content)?;
     file.sync_all()?;
     // A hard link, unlike a renaming, never replaces a file that is there.
@@ -53,10 +64,16 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Pki
     };
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(PkiError::Exposed { path: path.to_owned(), mode });
+        return Err(PkiError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
     }
     if meta.len() > MAX_KEY {
-        return Err(PkiError::Unusable { path: path.to_owned(), reason: "it is too large for a key".to_owned() });
+        return Err(PkiError::Unusable {
+            path: path.to_owned(),
+            reason: "it is too large for a key".to_owned(),
+        });
     }
     Ok(Some(Zeroizing::new(fs_err::read_to_string(path)?)))
 }

@@ -2,14 +2,14 @@
 //! request's own signature shows that the sender holds the private key.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
+    ED25519, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rcgen::SubjectPublicKeyInfo;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ECDSA_WITH_SHA256,
-    OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ED25519,
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
+    OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ED25519,
 };
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo as Parsed;
@@ -55,7 +55,8 @@ impl Request {
         if der.len() > MAX_REQUEST {
             return Err(RequestError::TooLong);
         }
-        let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| RequestError::Unreadable)?;
+        let (rest, request) =
+            X509CertificationRequest::from_der(der).map_err(|_| RequestError::Unreadable)?;
         if !rest.is_empty() {
             return Err(RequestError::Unreadable);
         }
@@ -66,7 +67,10 @@ impl Request {
             .verify(info.raw, request.signature_value.as_ref())
             .map_err(|_| RequestError::Signature)?;
         let public_key = SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| RequestError::Key)?;
-        Ok(Self { public_key, key_hash: sha256(key.raw) })
+        Ok(Self {
+            public_key,
+            key_hash: sha256(key.raw),
+        })
     }
 
     /// SHA-256 of the public key, with its algorithm.
@@ -88,21 +92,30 @@ fn verifier(
         return Err(RequestError::Rsa);
     }
     if *kind == OID_SIG_ED25519 {
-        return if *signature == OID_SIG_ED25519 { Ok(&ED25519) } else { Err(RequestError::Algorithm) };
+        return if *signature == OID_SIG_ED25519 {
+            Ok(&ED25519)
+        } else {
+            Err(RequestError::Algorithm)
+        };
     }
     if *kind != OID_KEY_TYPE_EC_PUBLIC_KEY {
         return Err(RequestError::Key);
     }
     // RFC 5480 §2.1.1: the curve is named, never described.
-    let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    let curve = key
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|parameters| parameters.as_oid().ok());
     let curve = curve.ok_or(RequestError::Key)?;
-    let (sha256, sha384): (&dyn VerificationAlgorithm, &dyn VerificationAlgorithm) = if curve == OID_EC_P256 {
-        (&ECDSA_P256_SHA256_ASN1, &ECDSA_P256_SHA384_ASN1)
-    } else if curve == OID_NIST_EC_P384 {
-        (&ECDSA_P384_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1)
-    } else {
-        return Err(RequestError::Key);
-    };
+    let (sha256, sha384): (&dyn VerificationAlgorithm, &dyn VerificationAlgorithm) =
+        if curve == OID_EC_P256 {
+            (&ECDSA_P256_SHA256_ASN1, &ECDSA_P256_SHA384_ASN1)
+        } else if curve == OID_NIST_EC_P384 {
+            (&ECDSA_P384_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1)
+        } else {
+            return Err(RequestError::Key);
+        };
     if *signature == OID_SIG_ECDSA_WITH_SHA256 {
         Ok(sha256)
     } else if *signature == OID_SIG_ECDSA_WITH_SHA384 {

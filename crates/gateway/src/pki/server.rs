@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -38,11 +38,22 @@ struct Valid {
 }
 
 impl ServerCertificate {
-    pub(super) fn new(authority: Arc<Authority>, settings: &PkiSettings, clock: Clock) -> Result<Self, PkiError> {
+    pub(super) fn new(
+        authority: Arc<Authority>,
+        settings: &PkiSettings,
+        clock: Clock,
+    ) -> Result<Self, PkiError> {
         let names = names(&settings.server_names)?;
         let first = make(&authority, &names, settings.server_life, clock.now())?;
         let now = ArcSwap::from_pointee(first);
-        Ok(Self { authority, names, life: settings.server_life, clock, now, renewing: Mutex::new(()) })
+        Ok(Self {
+            authority,
+            names,
+            life: settings.server_life,
+            clock,
+            now,
+            renewing: Mutex::new(()),
+        })
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
@@ -59,7 +70,9 @@ impl ServerCertificate {
                     tracing::info!("the gateway renewed its own certificate");
                     return key;
                 }
-                Err(error) => tracing::warn!(%error, "the gateway could not renew its own certificate"),
+                Err(error) => {
+                    tracing::warn!(%error, "the gateway could not renew its own certificate")
+                }
             }
         }
         Arc::clone(&valid.key)
@@ -101,7 +114,11 @@ fn make(
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
     let key = Arc::new(CertifiedKey::from_der(chain, key, provider())?);
     let renew = now + (until - now) * 2 / 3;
-    Ok(Valid { key, from: from.max(now - BACKDATED), renew })
+    Ok(Valid {
+        key,
+        from: from.max(now - BACKDATED),
+        renew,
+    })
 }
 
 /// The names devices may reach the gateway by.

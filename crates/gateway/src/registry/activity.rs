@@ -65,7 +65,10 @@ impl Minute {
             return;
         }
         for passed in 1..=ahead {
-            if let Some(count) = self.counts.get_mut(slot(self.second.saturating_add(passed))) {
+            if let Some(count) = self
+                .counts
+                .get_mut(slot(self.second.saturating_add(passed)))
+            {
                 *count = 0;
             }
         }
@@ -83,7 +86,11 @@ fn slot(second: i64) -> usize {
 
 impl Activity {
     pub(super) fn from_stored(stored: StoredActivity) -> Self {
-        Self { stored, unwritten: false, minute: None }
+        Self {
+            stored,
+            unwritten: false,
+            minute: None,
+        }
     }
 
     pub(super) fn seen(&mut self, now: OffsetDateTime, peer: SocketAddr) {
@@ -100,9 +107,18 @@ impl Activity {
             self.stored.noted.pop_front();
         }
         let reason = reason.chars().take(MAX_REASON).collect();
-        self.stored.noted.push_back(Noted { at: now, control: control.to_owned(), reason });
+        self.stored.noted.push_back(Noted {
+            at: now,
+            control: control.to_owned(),
+            reason,
+        });
         let second = now.unix_timestamp();
-        let minute = self.minute.get_or_insert_with(|| Box::new(Minute { second, counts: [0; 60] }));
+        let minute = self.minute.get_or_insert_with(|| {
+            Box::new(Minute {
+                second,
+                counts: [0; 60],
+            })
+        });
         minute.advance(second);
         if let Some(count) = minute.counts.get_mut(slot(minute.second)) {
             *count = count.saturating_add(1);
@@ -114,7 +130,10 @@ impl Activity {
         let Some(minute) = &self.minute else {
             return 0;
         };
-        let mut minute = Minute { second: minute.second, counts: minute.counts };
+        let mut minute = Minute {
+            second: minute.second,
+            counts: minute.counts,
+        };
         minute.advance(now.unix_timestamp());
         minute.total()
     }

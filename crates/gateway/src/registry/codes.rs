@@ -44,7 +44,10 @@ impl EnrolmentCode {
                 text.push('-');
             }
             // 256 is a multiple of 32, so the low five bits are as even as the byte.
-            let symbol = ALPHABET.get(usize::from(byte & 31)).copied().unwrap_or(b'0');
+            let symbol = ALPHABET
+                .get(usize::from(byte & 31))
+                .copied()
+                .unwrap_or(b'0');
             text.push(char::from(symbol));
         }
         Ok(Self { text, expires })
@@ -144,7 +147,13 @@ impl<K> Default for Paid<K> {
 }
 
 impl<K: Ord + Clone> Paid<K> {
-    fn wait(&self, key: &K, burst: u32, interval: Duration, now: OffsetDateTime) -> Option<Duration> {
+    fn wait(
+        &self,
+        key: &K,
+        burst: u32,
+        interval: Duration,
+        now: OffsetDateTime,
+    ) -> Option<Duration> {
         let key = Some(key.clone());
         let shared = self.0.len() > MAX_COUNTED && !self.0.contains_key(&key);
         let paid = *self.0.get(if shared { &None } else { &key })?;
@@ -169,17 +178,28 @@ impl<K: Ord + Clone> Paid<K> {
 
 impl Guesses {
     pub(super) fn new(settings: GuessSettings) -> Self {
-        Self { settings, counts: Mutex::default() }
+        Self {
+            settings,
+            counts: Mutex::default(),
+        }
     }
 
-    /// How long this source, or everyone who asks for this device, has to wait before the next try.
-    pub(super) fn wait(&self, source: IpAddr, device: Option<&DeviceId>, now: OffsetDateTime) -> Option<Duration> {
+    /// How long this source has to wait before its next try.
+    pub(super) fn source_wait(&self, source: IpAddr, now: OffsetDateTime) -> Option<Duration> {
         let s = &self.settings;
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts
             .sources
             .wait(&Source::of(source), s.per_source, s.source_interval, now)
-            .or_else(|| device.and_then(|id| counts.devices.wait(id, s.per_device, s.device_interval, now)))
+    }
+
+    /// How long everyone who asks for this device has to wait.
+    pub(super) fn device_wait(&self, device: &DeviceId, now: OffsetDateTime) -> Option<Duration> {
+        let s = &self.settings;
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .devices
+            .wait(device, s.per_device, s.device_interval, now)
     }
 
     /// Counts a wrong guess; `device` only if there is one of this name.
@@ -187,9 +207,13 @@ impl Guesses {
         let s = &self.settings;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let most = s.source_interval * s.per_source;
-        counts.sources.wrong(&Source::of(source), s.source_interval, most, now);
+        counts
+            .sources
+            .wrong(&Source::of(source), s.source_interval, most, now);
         if let Some(id) = device {
-            counts.devices.wrong(id, s.device_interval, s.device_interval * s.per_device, now);
+            counts
+                .devices
+                .wrong(id, s.device_interval, s.device_interval * s.per_device, now);
         }
     }
 }
@@ -205,8 +229,16 @@ mod tests {
         let code = EnrolmentCode::generate(START).unwrap();
         let groups: Vec<&str> = code.reveal().split('-').collect();
         assert_eq!(groups.len(), 7);
-        assert!(groups.iter().all(|g| g.len() == 4 && g.bytes().all(|b| ALPHABET.contains(&b))), "{groups:?}");
-        assert_ne!(code.reveal(), EnrolmentCode::generate(START).unwrap().reveal());
+        assert!(
+            groups
+                .iter()
+                .all(|g| g.len() == 4 && g.bytes().all(|b| ALPHABET.contains(&b))),
+            "{groups:?}"
+        );
+        assert_ne!(
+            code.reveal(),
+            EnrolmentCode::generate(START).unwrap().reveal()
+        );
     }
 
     #[test]
@@ -222,16 +254,24 @@ mod tests {
     #[test]
     fn a_source_that_guesses_must_wait_and_others_need_not() {
         let guesses = Guesses::new(GuessSettings::default());
-        let (bad, good): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (bad, good): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         for _ in 0..10 {
-            assert_eq!(guesses.wait(bad, None, START), None);
+            assert_eq!(guesses.source_wait(bad, START), None);
             guesses.wrong(bad, None, START);
         }
-        assert_eq!(guesses.wait(bad, None, START), Some(Duration::seconds(30)));
-        assert_eq!(guesses.wait(good, None, START), None);
-        assert_eq!(guesses.wait(bad, None, START + Duration::seconds(30)), None);
+        assert_eq!(guesses.source_wait(bad, START), Some(Duration::seconds(30)));
+        assert_eq!(guesses.source_wait(good, START), None);
+        assert_eq!(
+            guesses.source_wait(bad, START + Duration::seconds(30)),
+            None
+        );
         guesses.wrong(bad, None, START + Duration::seconds(30));
-        assert!(guesses.wait(bad, None, START + Duration::seconds(31)).is_some());
+        assert!(
+            guesses
+                .source_wait(bad, START + Duration::seconds(31))
+                .is_some()
+        );
     }
 
     #[test]
@@ -240,11 +280,15 @@ mod tests {
         let porch = DeviceId::new("porch").unwrap();
         for host in 0..50_u8 {
             let source = IpAddr::from([10, 0, 0, host]);
-            assert_eq!(guesses.wait(source, Some(&porch), START), None);
+            assert_eq!(guesses.device_wait(&porch, START), None);
             guesses.wrong(source, Some(&porch), START);
         }
-        assert!(guesses.wait("10.0.1.1".parse().unwrap(), Some(&porch), START).is_some());
-        assert!(guesses.wait("10.0.1.1".parse().unwrap(), None, START).is_none());
+        assert!(guesses.device_wait(&porch, START).is_some());
+        assert!(
+            guesses
+                .source_wait("10.0.1.1".parse().unwrap(), START)
+                .is_none()
+        );
     }
 
     #[test]
@@ -253,8 +297,16 @@ mod tests {
         for i in 0..10_000_u32 {
             guesses.wrong(IpAddr::from(i.to_be_bytes()), None, START);
         }
-        assert_eq!(guesses.counts.lock().unwrap().sources.0.len(), MAX_COUNTED + 1);
-        assert!(guesses.wait("203.0.113.1".parse().unwrap(), None, START).is_some(), "the rest share one count");
+        assert_eq!(
+            guesses.counts.lock().unwrap().sources.0.len(),
+            MAX_COUNTED + 1
+        );
+        assert!(
+            guesses
+                .source_wait("203.0.113.1".parse().unwrap(), START)
+                .is_some(),
+            "the rest share one count"
+        );
     }
 
     #[test]
@@ -265,8 +317,15 @@ mod tests {
         for _ in 0..20 {
             guesses.wrong(source, None, later);
         }
-        assert!(guesses.wait(source, None, START).is_some_and(|wait| wait <= Duration::minutes(5)));
+        assert!(
+            guesses
+                .source_wait(source, START)
+                .is_some_and(|wait| wait <= Duration::minutes(5))
+        );
         guesses.wrong(source, None, START);
-        assert_eq!(guesses.wait(source, None, START + Duration::minutes(6)), None);
+        assert_eq!(
+            guesses.source_wait(source, START + Duration::minutes(6)),
+            None
+        );
     }
 }

@@ -8,7 +8,8 @@ use time::{Duration, OffsetDateTime};
 use super::codes::CodeHash;
 use super::record::StoredCode;
 use super::{
-    CertificateRecord, ChangeError, Direction, Outcome, Refusal, Registry, State, not_revoked, recognise,
+    CertificateRecord, ChangeError, Direction, Outcome, Refusal, Registry, State, not_revoked,
+    recognise,
 };
 use crate::name::{DeviceId, DeviceName};
 use crate::tls::{Fingerprint, Leaf};
@@ -47,6 +48,8 @@ pub enum CodeRefused {
     TooMany {
         /// How long to wait.
         wait: Duration,
+        /// Whether they came from this source, and not from others to this device.
+        own: bool,
     },
     /// No such device.
     #[error("asked to enrol as a device that is not in the registry")]
@@ -98,7 +101,9 @@ pub enum ReturnRefused {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Outside the operator's window.
-    #[error("its certificate expired {days} days ago, and the way back is open for {window} days: give it a new code")]
+    #[error(
+        "its certificate expired {days} days ago, and the way back is open for {window} days: give it a new code"
+    )]
     TooLate {
         /// How long ago.
         days: i64,
@@ -118,7 +123,8 @@ pub struct Renewal {
     pub not_after: OffsetDateTime,
 }
 
-type Issue<'a> = dyn FnOnce(&DeviceName) -> Result<Issued, Box<dyn std::error::Error + Send + Sync>> + 'a;
+type Issue<'a> =
+    dyn FnOnce(&DeviceName) -> Result<Issued, Box<dyn std::error::Error + Send + Sync>> + 'a;
 
 impl Registry {
     /// Looks at an enrolment code. Wrong ones are counted, and too many are not looked at for a while.
@@ -129,9 +135,14 @@ impl Registry {
         source: IpAddr,
         now: OffsetDateTime,
     ) -> Result<CodeProof, CodeRefused> {
-        let id = DeviceId::new(device).ok().filter(|id| self.slot(id).is_some());
-        if let Some(wait) = self.guesses.wait(source, id.as_ref(), now) {
-            return Err(CodeRefused::TooMany { wait });
+        let id = DeviceId::new(device)
+            .ok()
+            .filter(|id| self.slot(id).is_some());
+        if let Some(wait) = self.guesses.source_wait(source, now) {
+            return Err(CodeRefused::TooMany { wait, own: true });
+        }
+        if let Some(wait) = id.as_ref().and_then(|id| self.guesses.device_wait(id, now)) {
+            return Err(CodeRefused::TooMany { wait, own: false });
         }
         let checked = self.compare_code(id.as_ref(), device, code, now);
         if checked.is_err() {
@@ -152,7 +163,11 @@ impl Registry {
         let stored = slot.as_ref().map(|slot| slot.now.load_full());
         let waiting = stored.as_ref().and_then(|stored| stored.code.clone());
         // The same work whether there is such a device or not.
-        let nothing = StoredCode { hash: [0; 32], expires: OffsetDateTime::UNIX_EPOCH, key: None };
+        let nothing = StoredCode {
+            hash: [0; 32],
+            expires: OffsetDateTime::UNIX_EPOCH,
+            key: None,
+        };
         let right = shown.is(&waiting.as_ref().unwrap_or(&nothing).hash);
         let (Some(id), Some(stored)) = (id, stored) else {
             return Err(CodeRefused::UnknownDevice);
@@ -169,7 +184,10 @@ impl Registry {
         if waiting.expires <= now {
             return Err(CodeRefused::Expired(waiting.expires));
         }
-        Ok(CodeProof { id: id.clone(), hash: waiting.hash })
+        Ok(CodeProof {
+            id: id.clone(),
+            hash: waiting.hash,
+        })
     }
 
     /// Spends a code on a certificate for the public key whose SHA-256 is `key`.
@@ -187,12 +205,17 @@ impl Registry {
         let (issued, again) = self.change(&id, Direction::Loosen, |stored| {
             not_revoked(&id, stored)?;
             let name = stored.name(&id);
-            let code = stored.code.as_mut().filter(|code| code.hash == hash && code.expires > now);
+            let code = stored
+                .code
+                .as_mut()
+                .filter(|code| code.hash == hash && code.expires > now);
             let code = code.ok_or(EnrolError::CodeUsed)?;
             match code.key {
                 Some(bound) if bound != key => return Err(EnrolError::CodeUsed),
                 Some(_) => {
-                    if let Some(issued) = stored.next.as_ref().and_then(|next| next.again(&key, now)) {
+                    if let Some(issued) =
+                        stored.next.as_ref().and_then(|next| next.again(&key, now))
+                    {
                         return Ok((issued, true));
                     }
                 }
@@ -205,7 +228,11 @@ impl Registry {
             }
             Ok((issued, false))
         })?;
-        let outcome = if again { "enrolled: the same certificate again" } else { "enrolled: first certificate" };
+        let outcome = if again {
+            "enrolled: the same certificate again"
+        } else {
+            "enrolled: first certificate"
+        };
         self.tell(now, Some(&id), Outcome::Admitted, outcome.to_owned());
         Ok(issued)
     }
@@ -217,11 +244,18 @@ impl Registry {
         self.within_window(leaf.not_after, now)
     }
 
-    fn within_window(&self, not_after: OffsetDateTime, now: OffsetDateTime) -> Result<(), ReturnRefused> {
+    fn within_window(
+        &self,
+        not_after: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<(), ReturnRefused> {
         let ago = now - not_after;
         let window = self.settings.return_window;
         if ago > window || (window <= Duration::ZERO && ago > Duration::ZERO) {
-            return Err(ReturnRefused::TooLate { days: ago.whole_days(), window: window.whole_days() });
+            return Err(ReturnRefused::TooLate {
+                days: ago.whole_days(),
+                window: window.whole_days(),
+            });
         }
         Ok(())
     }
@@ -243,7 +277,11 @@ impl Registry {
             if late.is_some() {
                 self.within_window(shown.not_after, now)?;
             }
-            if stored.next.as_ref().is_some_and(|next| next.fingerprint == shown.fingerprint) {
+            if stored
+                .next
+                .as_ref()
+                .is_some_and(|next| next.fingerprint == shown.fingerprint)
+            {
                 stored.promote();
             }
             if let Some(issued) = stored.next.as_ref().and_then(|next| next.again(&key, now)) {
@@ -257,8 +295,18 @@ impl Registry {
             Ok::<_, EnrolError>(issued)
         })?;
         match late {
-            Some(late) => self.tell(now, Some(id), Outcome::Changed, format!("quarantined: {}", came_back(late))),
-            None => self.tell(now, Some(id), Outcome::Admitted, "renewed its certificate".to_owned()),
+            Some(late) => self.tell(
+                now,
+                Some(id),
+                Outcome::Changed,
+                format!("quarantined: {}", came_back(late)),
+            ),
+            None => self.tell(
+                now,
+                Some(id),
+                Outcome::Admitted,
+                "renewed its certificate".to_owned(),
+            ),
         }
         Ok(issued)
     }
@@ -285,7 +333,14 @@ impl CertificateRecord {
 
     /// The certificate, for a device that asks for it again with the same key.
     fn again(&self, key: &[u8; 32], now: OffsetDateTime) -> Option<Issued> {
-        let der = self.der.clone().filter(|_| self.key == *key && self.not_after > now)?;
-        Some(Issued { der, fingerprint: self.fingerprint, not_after: self.not_after })
+        let der = self
+            .der
+            .clone()
+            .filter(|_| self.key == *key && self.not_after > now)?;
+        Some(Issued {
+            der,
+            fingerprint: self.fingerprint,
+            not_after: self.not_after,
+        })
     }
 }

@@ -63,15 +63,24 @@ impl State {
                 if !reasons.contains(&reason) && reasons.len() < MAX_REASONS {
                     reasons.push(reason);
                 }
-                Self::Quarantined { reasons, since: *since }
+                Self::Quarantined {
+                    reasons,
+                    since: *since,
+                }
             }
-            _ => Self::Quarantined { reasons: vec![reason], since: now },
+            _ => Self::Quarantined {
+                reasons: vec![reason],
+                since: now,
+            },
         }
     }
 
     /// The state of a device that is never let in again.
     pub(super) fn revoked(reason: &str, now: OffsetDateTime) -> Self {
-        Self::Revoked { reason: reason.chars().take(MAX_REASON).collect(), since: now }
+        Self::Revoked {
+            reason: reason.chars().take(MAX_REASON).collect(),
+            since: now,
+        }
     }
 }
 
@@ -183,12 +192,19 @@ pub struct DeviceRecord {
 
 impl Stored {
     pub(super) fn name(&self, id: &DeviceId) -> DeviceName {
-        DeviceName { model: self.model.clone(), id: id.clone() }
+        DeviceName {
+            model: self.model.clone(),
+            id: id.clone(),
+        }
     }
 
     /// Where a device goes that is neither quarantined nor revoked.
     pub(super) fn at_rest(&self) -> State {
-        if self.current.is_some() || self.next.is_some() { State::Active } else { State::Pending }
+        if self.current.is_some() || self.next.is_some() {
+            State::Active
+        } else {
+            State::Pending
+        }
     }
 
     /// The certificate issued last was used: it is the current one, and the code that brought it is spent.
@@ -221,8 +237,16 @@ mod model_name {
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .copied()
+            .map_or('0', char::from)
+    };
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn unhex32(text: &str) -> Option<[u8; 32]> {
@@ -252,13 +276,24 @@ mod hex32 {
 mod hex32_option {
     use super::{Deserialize as _, Deserializer, Serialize as _, Serializer, hex, unhex32};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Option<[u8; 32]>, to: S) -> Result<S::Ok, S::Error> {
+    #[expect(
+        clippy::ref_option,
+        reason = "serde hands over a reference to the field"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<[u8; 32]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         bytes.as_ref().map(|bytes| hex(bytes)).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<[u8; 32]>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
         Option::<String>::deserialize(from)?
-            .map(|text| unhex32(&text).ok_or_else(|| serde::de::Error::custom("not 64 hexadecimal digits")))
+            .map(|text| {
+                unhex32(&text).ok_or_else(|| serde::de::Error::custom("not 64 hexadecimal digits"))
+            })
             .transpose()
     }
 }
@@ -268,11 +303,23 @@ mod base64_bytes {
 
     use super::{BASE64, Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
-        bytes.as_ref().map(|bytes| BASE64.encode(bytes)).serialize(to)
+    #[expect(
+        clippy::ref_option,
+        reason = "serde hands over a reference to the field"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes
+            .as_ref()
+            .map(|bytes| BASE64.encode(bytes))
+            .serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u8>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
         Option::<String>::deserialize(from)?
             .map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
             .transpose()

@@ -24,7 +24,10 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> Self {
-        Self { total: 1_024, per_source: 256 }
+        Self {
+            total: 1_024,
+            per_source: 256,
+        }
     }
 }
 
@@ -92,14 +95,20 @@ pub enum Full {
 impl Gate {
     /// A gate with no handshake under way.
     pub fn new(settings: GateSettings) -> Self {
-        Self { settings, state: Arc::default() }
+        Self {
+            settings,
+            state: Arc::default(),
+        }
     }
 
     /// Takes a slot for a connection from `address`, if need be from the oldest silent one.
     pub fn enter(&self, address: IpAddr) -> Result<Permit, Full> {
         let source = Source::of(address);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.held.get(&source).is_some_and(|&held| held >= self.settings.per_source)
+        if state
+            .held
+            .get(&source)
+            .is_some_and(|&held| held >= self.settings.per_source)
             && !state.evict(Some(source))
         {
             return Err(Full::Source);
@@ -113,26 +122,36 @@ impl Gate {
         state.slots.insert(number, (source, Arc::clone(&slot)));
         state.silent.entry(source).or_default().push_back(number);
         *state.held.entry(source).or_default() += 1;
-        Ok(Permit { number, slot, state: Arc::clone(&self.state) })
+        Ok(Permit {
+            number,
+            slot,
+            state: Arc::clone(&self.state),
+        })
     }
 
     /// How many handshakes are under way.
     pub fn under_way(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).slots.len()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .slots
+            .len()
     }
 }
 
 impl State {
     /// Frees the slot of the oldest silent connection, of `source` or of any.
     fn evict(&mut self, source: Option<Source>) -> bool {
-        let victim = match source {
-            Some(source) => self.oldest_silent(source),
-            None => {
-                // Oldest of all: the first still-silent number of each source. Sources are few: at
-                // most one for each slot.
-                let sources: Vec<Source> = self.silent.keys().copied().collect();
-                sources.into_iter().filter_map(|source| self.oldest_silent(source)).min()
-            }
+        let victim = if let Some(source) = source {
+            self.oldest_silent(source)
+        } else {
+            // Oldest of all: the first still-silent number of each source. Sources are few: at most
+            // one for each slot.
+            let sources: Vec<Source> = self.silent.keys().copied().collect();
+            sources
+                .into_iter()
+                .filter_map(|source| self.oldest_silent(source))
+                .min()
         };
         let Some(victim) = victim else {
             return false;
@@ -186,7 +205,7 @@ impl State {
 
 impl Permit {
     /// The peer has said hello: it no longer gives way.
-    pub(super) fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         self.slot.spoke.store(true, Ordering::Relaxed);
     }
 
@@ -196,7 +215,7 @@ impl Permit {
     }
 
     /// Returns once this connection has to give way to a newcomer.
-    pub(super) async fn give_way(&self) {
+    pub(crate) async fn give_way(&self) {
         while !self.slot.gone.load(Ordering::Relaxed) {
             self.slot.give_way.notified().await;
         }
@@ -205,7 +224,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).leave(self.number);
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .leave(self.number);
     }
 }
 
@@ -230,14 +252,21 @@ mod tests {
         let second = gate.enter(address(2)).unwrap();
         first.spoke();
         let third = gate.enter(address(3)).unwrap();
-        assert!(second.slot.gone.load(Ordering::Relaxed), "the silent one gives way");
+        assert!(
+            second.slot.gone.load(Ordering::Relaxed),
+            "the silent one gives way"
+        );
         assert!(!first.slot.gone.load(Ordering::Relaxed));
         third.spoke();
         assert_eq!(gate.enter(address(4)).unwrap_err(), Full::Total);
         drop(first);
         assert!(gate.enter(address(4)).is_ok());
         drop(second);
-        assert_eq!(gate.under_way(), 1, "an evicted permit is not counted off twice");
+        assert_eq!(
+            gate.under_way(),
+            1,
+            "an evicted permit is not counted off twice"
+        );
     }
 
     #[test]
@@ -252,7 +281,9 @@ mod tests {
     #[test]
     fn a_crowd_of_silent_sockets_stops_nobody_at_the_same_address() {
         let gate = gate(64, 16);
-        let crowd: Vec<Permit> = (0..10_000).map(|_| gate.enter(address(1)).unwrap()).collect();
+        let crowd: Vec<Permit> = (0..10_000)
+            .map(|_| gate.enter(address(1)).unwrap())
+            .collect();
         assert_eq!(gate.under_way(), 16);
         let honest = gate.enter(address(1)).unwrap();
         assert!(!honest.slot.gone.load(Ordering::Relaxed));
@@ -268,6 +299,9 @@ mod tests {
         let a = Source::of("2001:db8:1:2::1".parse().unwrap());
         assert_eq!(a, Source::of("2001:db8:1:2:ffff::9".parse().unwrap()));
         assert_ne!(a, Source::of("2001:db8:1:3::1".parse().unwrap()));
-        assert_eq!(Source::of("::ffff:192.0.2.1".parse().unwrap()), Source::of(address(1)));
+        assert_eq!(
+            Source::of("::ffff:192.0.2.1".parse().unwrap()),
+            Source::of(address(1))
+        );
     }
 }

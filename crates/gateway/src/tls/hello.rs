@@ -105,7 +105,11 @@ pub fn message(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, NotHello> {
     let mut whole: Cow<'_, [u8]> = Cow::Borrowed(&[]);
     for _ in 0..MAX_RECORDS {
         let Some(record) = record(&mut rest)? else {
-            return if bytes.len() >= MAX_HELLO { Err(NotHello::TooLong) } else { Ok(None) };
+            return if bytes.len() >= MAX_HELLO {
+                Err(NotHello::TooLong)
+            } else {
+                Ok(None)
+            };
         };
         if whole.is_empty() {
             whole = Cow::Borrowed(record);
@@ -178,7 +182,9 @@ fn foreign(first: u8, bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, NotHello> {
     // SSL 2.0 §2.5 CLIENT-HELLO: two length bytes with the top bit set, type 1, version.
     if first & 0x80 != 0 && start.get(2) == Some(&1) {
         let [_, _, _, major, minor] = *start;
-        return Err(NotHello::Ssl2 { version: u16::from_be_bytes([major, minor]) });
+        return Err(NotHello::Ssl2 {
+            version: u16::from_be_bytes([major, minor]),
+        });
     }
     // MQTT 5.0 §3.1: type 1, flags 0, then a length of at most four bytes and "\0\4MQTT" or "\0\6MQIsdp".
     if first == 0x10 {
@@ -186,10 +192,15 @@ fn foreign(first: u8, bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, NotHello> {
         if looked.windows(3).any(|w| w == b"MQT" || w == b"MQI") {
             return Err(NotHello::PlainMqtt);
         }
-        return if looked.len() < 12 { Ok(None) } else { Err(NotHello::Foreign) };
+        return if looked.len() < 12 {
+            Ok(None)
+        } else {
+            Err(NotHello::Foreign)
+        };
     }
-    let methods: [&[u8]; 9] =
-        [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELET", b"OPTIO", b"CONNE", b"PATCH", b"PRI *"];
+    let methods: [&[u8]; 9] = [
+        b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELET", b"OPTIO", b"CONNE", b"PATCH", b"PRI *",
+    ];
     if methods.iter().any(|method| start.starts_with(method)) {
         return Err(NotHello::PlainHttp);
     }
@@ -212,8 +223,13 @@ impl<'a> Hello<'a> {
         let _session = body.vec8()?;
         let _suites = body.vec16()?;
         let _compression = body.vec8()?;
-        let mut hello =
-            Self { legacy_version, versions: None, alpn: None, groups: None, server_name: None };
+        let mut hello = Self {
+            legacy_version,
+            versions: None,
+            alpn: None,
+            groups: None,
+            server_name: None,
+        };
         if body.0.is_empty() {
             // Clients of TLS 1.1 and older may send no extensions (RFC 5246 §7.4.1.2).
             return Some(hello);
@@ -245,8 +261,13 @@ impl<'a> Hello<'a> {
     /// The versions offered, in the peer's order, without the reserved ones of RFC 8701.
     pub fn versions(&self) -> impl Iterator<Item = u16> + '_ {
         // RFC 8446 §4.2.1: without the extension, legacy_version alone speaks, and never for 1.3.
-        let legacy = self.versions.is_none().then(|| self.legacy_version.min(TLS12));
-        pairs(self.versions).filter(|v| v.to_be_bytes().first() == Some(&3)).chain(legacy)
+        let legacy = self
+            .versions
+            .is_none()
+            .then(|| self.legacy_version.min(TLS12));
+        pairs(self.versions)
+            .filter(|v| v.to_be_bytes().first() == Some(&3))
+            .chain(legacy)
     }
 
     /// Whether `version` is among those offered.
@@ -279,7 +300,11 @@ impl<'a> Hello<'a> {
 }
 
 fn pairs(list: Option<&[u8]>) -> impl Iterator<Item = u16> + '_ {
-    list.unwrap_or_default().as_chunks::<2>().0.iter().map(|&pair| u16::from_be_bytes(pair))
+    list.unwrap_or_default()
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|&pair| u16::from_be_bytes(pair))
 }
 
 /// What people call a version.

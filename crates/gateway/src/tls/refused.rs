@@ -77,7 +77,9 @@ impl Why {
     pub const fn control(&self) -> Control {
         match self {
             Self::Version { .. } | Self::Cryptography(_) | Self::Alpn { .. } => Control::Protocols,
-            Self::NoCertificate | Self::Certificate(_) | Self::NotAdmitted(_) => Control::Credentials,
+            Self::NoCertificate | Self::Certificate(_) | Self::NotAdmitted(_) => {
+                Control::Credentials
+            }
             _ => Control::Comms,
         }
     }
@@ -117,9 +119,14 @@ impl std::fmt::Display for Why {
             Self::GaveWay => f.write_str("connected, said nothing, and gave way to newcomers"),
             Self::Left(how) => write!(f, "left during the TLS handshake: {how}"),
             Self::Alpn { offered, spoken } => {
-                write!(f, "asked for the application protocol {offered}; `{spoken}` is spoken here")
+                write!(
+                    f,
+                    "asked for the application protocol {offered}; `{spoken}` is spoken here"
+                )
             }
-            Self::Cryptography(what) => write!(f, "offered no cryptography that is allowed here: {what}"),
+            Self::Cryptography(what) => {
+                write!(f, "offered no cryptography that is allowed here: {what}")
+            }
             Self::NoCertificate => f.write_str("showed no device certificate"),
             Self::Certificate(why) | Self::NotAdmitted(why) => f.write_str(why),
             Self::RefusedUs(how) => write!(f, "does not trust this gateway: {how}"),
@@ -134,7 +141,11 @@ impl Refused {
         Happening {
             outcome: Outcome::Refused,
             control: self.why.control(),
-            device: self.claims.as_ref().map(|name| name.id.to_string()).or_else(|| at_address.map(str::to_owned)),
+            device: self
+                .claims
+                .as_ref()
+                .map(|name| name.id.to_string())
+                .or_else(|| at_address.map(str::to_owned)),
             peer,
             reason: self.why.to_string(),
         }
@@ -180,14 +191,25 @@ impl Refusals {
             }
             tell(log, now, sum);
         }
-        open.insert(key, Sum { since: now, more: 0, last: happening.clone() });
+        open.insert(
+            key,
+            Sum {
+                since: now,
+                more: 0,
+                last: happening.clone(),
+            },
+        );
         drop(open);
         log.record(now, happening);
     }
 
     /// Tells the sums whose ten seconds are over. To be called every few seconds.
     pub fn sweep(&self, log: &EventLog, now: OffsetDateTime) {
-        close(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner), log, now);
+        close(
+            &mut self.open.lock().unwrap_or_else(PoisonError::into_inner),
+            log,
+            now,
+        );
     }
 }
 
@@ -207,7 +229,10 @@ fn tell(log: &EventLog, now: OffsetDateTime, sum: &Sum) {
     }
     let mut happening = sum.last.clone();
     let seconds = (now - sum.since).whole_seconds().max(1);
-    happening.reason = format!("{} (and {} more in the last {seconds} s)", happening.reason, sum.more);
+    happening.reason = format!(
+        "{} (and {} more in the last {seconds} s)",
+        happening.reason, sum.more
+    );
     log.record(now, happening);
 }
 
@@ -229,12 +254,23 @@ mod tests {
     fn a_flood_of_refusals_is_one_line_and_a_sum() {
         let (refusals, log) = (Refusals::default(), EventLog::default());
         for i in 0..413 {
-            refuse(&refusals, &log, at(i / 50), &format!("192.0.2.1:{}", 1_000 + i));
+            refuse(
+                &refusals,
+                &log,
+                at(i / 50),
+                &format!("192.0.2.1:{}", 1_000 + i),
+            );
         }
         assert_eq!(log.latest(None, 10).len(), 1);
         refusals.sweep(&log, at(10));
         let reasons: Vec<String> = log.latest(None, 10).into_iter().map(|e| e.reason).collect();
-        assert_eq!(reasons, ["spoke MQTT without TLS (and 412 more in the last 10 s)", "spoke MQTT without TLS"]);
+        assert_eq!(
+            reasons,
+            [
+                "spoke MQTT without TLS (and 412 more in the last 10 s)",
+                "spoke MQTT without TLS"
+            ]
+        );
         refusals.sweep(&log, at(30));
         assert_eq!(log.latest(None, 10).len(), 2, "nothing is told twice");
     }

@@ -3,14 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
-use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::verify::{Demand, DeviceVerifier, MayReturn};
 use super::Clock;
+use super::verify::{Demand, DeviceVerifier, MayReturn};
 use crate::name::TrustDomain;
 
 /// The oldest version a listener speaks. There is no way to write an older one.
@@ -46,7 +46,11 @@ pub struct TlsOptions {
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self { minimum: Minimum::default(), deadline: Duration::from_secs(5), buffer_limit: 16 * 1024 }
+        Self {
+            minimum: Minimum::default(),
+            deadline: Duration::from_secs(5),
+            buffer_limit: 16 * 1024,
+        }
     }
 }
 
@@ -76,7 +80,11 @@ impl TlsSettings {
 
     /// TLS for devices that enrol: a certificate is verified if there is one, and `may_return` says whether an
     /// expired one may be used to get the next.
-    pub(crate) fn est(on: &Foundation, options: TlsOptions, may_return: Box<MayReturn>) -> Result<Self, rustls::Error> {
+    pub(crate) fn est(
+        on: &Foundation,
+        options: TlsOptions,
+        may_return: Box<MayReturn>,
+    ) -> Result<Self, rustls::Error> {
         Self::build(on, options, "http/1.1", Demand::Optional, Some(may_return))
     }
 
@@ -87,15 +95,22 @@ impl TlsSettings {
         demand: Demand,
         may_return: Option<Box<MayReturn>>,
     ) -> Result<Self, rustls::Error> {
-        let verifier = DeviceVerifier::new(Arc::clone(&on.roots), on.domain.clone(), demand, may_return)
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(on.clock.clone()))
-            .with_protocol_versions(protocol_versions(options.minimum))?
-            .with_client_cert_verifier(Arc::new(verifier))
-            .with_cert_resolver(Arc::clone(&on.server));
+        let verifier =
+            DeviceVerifier::new(Arc::clone(&on.roots), on.domain.clone(), demand, may_return)
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config =
+            ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(on.clock.clone()))
+                .with_protocol_versions(protocol_versions(options.minimum))?
+                .with_client_cert_verifier(Arc::new(verifier))
+                .with_cert_resolver(Arc::clone(&on.server));
         harden(&mut config);
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        Ok(Self { config: Arc::new(config), domain: on.domain.clone(), options, protocol })
+        Ok(Self {
+            config: Arc::new(config),
+            domain: on.domain.clone(),
+            options,
+            protocol,
+        })
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -134,7 +149,8 @@ pub(crate) fn harden(config: &mut ServerConfig) {
 /// The versions for a minimum.
 pub(crate) fn protocol_versions(minimum: Minimum) -> &'static [&'static SupportedProtocolVersion] {
     static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
-    static TLS12: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+    static TLS12: [&SupportedProtocolVersion; 2] =
+        [&rustls::version::TLS13, &rustls::version::TLS12];
     match minimum {
         Minimum::Tls13 => &TLS13,
         Minimum::Tls12 => &TLS12,
@@ -156,7 +172,11 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
                 cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             ],
             // Post-quantum first; then what small devices have.
-            kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1],
+            kx_groups: vec![
+                kx_group::X25519MLKEM768,
+                kx_group::X25519,
+                kx_group::SECP256R1,
+            ],
             ..aws_lc_rs::default_provider()
         })
     })

@@ -9,7 +9,10 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -55,7 +58,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 impl Leaf {
     /// Reads a certificate whose chain was verified already, or is about to be.
     pub fn read(certificate: &CertificateDer<'_>, domain: &TrustDomain) -> Result<Self, LeafError> {
-        let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| LeafError::Unreadable)?;
+        let (rest, parsed) =
+            X509Certificate::from_der(certificate).map_err(|_| LeafError::Unreadable)?;
         if !rest.is_empty() {
             return Err(LeafError::Unreadable);
         }
@@ -66,9 +70,12 @@ impl Leaf {
             .unwrap_or_default();
         // X509-SVID §2: exactly one URI; other kinds of names have no meaning here and are refused.
         let [GeneralName::URI(uri)] = names else {
-            return Err(LeafError::Name("it must hold one URI and no other name".to_owned()));
+            return Err(LeafError::Name(
+                "it must hold one URI and no other name".to_owned(),
+            ));
         };
-        let name = DeviceName::from_spiffe(uri, domain).map_err(|e| LeafError::Name(e.to_string()))?;
+        let name =
+            DeviceName::from_spiffe(uri, domain).map_err(|e| LeafError::Name(e.to_string()))?;
         let validity = parsed.validity();
         Ok(Self {
             name,
@@ -111,7 +118,9 @@ pub(crate) struct DeviceVerifier {
 
 impl fmt::Debug for DeviceVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceVerifier").field("domain", &self.domain).finish_non_exhaustive()
+        f.debug_struct("DeviceVerifier")
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,7 +147,11 @@ impl DeviceVerifier {
             Demand::Required => builder.build()?,
             Demand::Optional => builder.allow_unauthenticated().build()?,
         };
-        Ok(Self { chain, domain, may_return })
+        Ok(Self {
+            chain,
+            domain,
+            may_return,
+        })
     }
 
     /// A certificate past its time, on its way to a new one: everything but the date must hold, and the registry
@@ -153,14 +166,19 @@ impl DeviceVerifier {
         let leaf = Leaf::read(end_entity, &self.domain).ok()?;
         let last_second = u64::try_from(leaf.not_after.unix_timestamp()).ok()?;
         let then = UnixTime::since_unix_epoch(Duration::from_secs(last_second));
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, then).ok()?;
+        let verified = self
+            .chain
+            .verify_client_cert(end_entity, intermediates, then)
+            .ok()?;
         let at = i64::try_from(now.as_secs()).ok()?;
         let at = OffsetDateTime::from_unix_timestamp(at).ok()?;
         Some(may_return(&leaf, at).map(|()| verified))
     }
 
     fn refuse(&self, end_entity: &CertificateDer<'_>, why: String) {
-        let claims = Leaf::read(end_entity, &self.domain).ok().map(|leaf| leaf.name);
+        let claims = Leaf::read(end_entity, &self.domain)
+            .ok()
+            .map(|leaf| leaf.name);
         REFUSED.set(Some(RefusedCertificate { claims, why }));
     }
 }
@@ -180,20 +198,27 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.chain.verify_client_cert(end_entity, intermediates, now) {
+        match self
+            .chain
+            .verify_client_cert(end_entity, intermediates, now)
+        {
             Ok(verified) => match Leaf::read(end_entity, &self.domain) {
                 Ok(_) => Ok(verified),
                 Err(error) => {
                     self.refuse(end_entity, error.to_string());
                     // rustls answers this one with the alert access_denied.
-                    Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+                    Err(Error::InvalidCertificate(
+                        CertificateError::ApplicationVerificationFailure,
+                    ))
                 }
             },
             Err(error) => {
                 let mut why = why(&error);
                 if matches!(
                     error,
-                    Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })
+                    Error::InvalidCertificate(
+                        CertificateError::Expired | CertificateError::ExpiredContext { .. }
+                    )
                 ) {
                     match self.returning(end_entity, intermediates, now) {
                         Some(Ok(verified)) => return Ok(verified),
@@ -240,10 +265,17 @@ fn why(error: &Error) -> String {
             format!("its certificate expired on {}", date(*not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate is valid only from {}: one of the two clocks is wrong", date(*not_before))
+            format!(
+                "its certificate is valid only from {}: one of the two clocks is wrong",
+                date(*not_before)
+            )
         }
-        CertificateError::UnknownIssuer => "its certificate was issued by a CA that is not this gateway's".to_owned(),
-        CertificateError::BadSignature => "its certificate is forged: the CA's signature does not fit".to_owned(),
+        CertificateError::UnknownIssuer => {
+            "its certificate was issued by a CA that is not this gateway's".to_owned()
+        }
+        CertificateError::BadSignature => {
+            "its certificate is forged: the CA's signature does not fit".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not for clients".to_owned()
         }

@@ -1,1 +1,9 @@
 //! Starts the real `stockade`, enrols devices with openssl and curl, and meets it with clients of other makers.
+
+pub mod device;
+pub mod gateway;
+pub mod session;
+pub mod tools;
+
+pub use device::Device;
+pub use gateway::Gateway;

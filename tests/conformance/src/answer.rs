@@ -18,7 +18,10 @@ pub(crate) struct Received(pub(crate) Vec<(u8, Value)>);
 
 impl Received {
     fn get(&self, id: u8) -> Option<&Value> {
-        self.0.iter().find(|(key, _)| *key == id).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(key, _)| *key == id)
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn number(&self, id: u8) -> Option<u32> {
@@ -33,7 +36,13 @@ impl Received {
             .0
             .iter()
             .filter(|(key, _)| *key == id)
-            .filter_map(|(_, value)| if let Value::Number(n) = value { Some(*n) } else { None })
+            .filter_map(|(_, value)| {
+                if let Value::Number(n) = value {
+                    Some(*n)
+                } else {
+                    None
+                }
+            })
             .collect();
         found.sort_unstable();
         found
@@ -57,7 +66,11 @@ impl Received {
         self.0
             .iter()
             .filter_map(|(_, value)| {
-                if let Value::Pair(name, text) = value { Some((name.as_str(), text.as_str())) } else { None }
+                if let Value::Pair(name, text) = value {
+                    Some((name.as_str(), text.as_str()))
+                } else {
+                    None
+                }
             })
             .collect()
     }
@@ -129,7 +142,10 @@ pub(crate) fn take_packet(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
         let byte = *buffer.get(1 + index)?;
         length |= usize::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
-            assert!(index == 0 || byte != 0, "[MQTT-1.5.5-1] remaining length is not minimal");
+            assert!(
+                index == 0 || byte != 0,
+                "[MQTT-1.5.5-1] remaining length is not minimal"
+            );
             let end = 2 + index + length;
             if buffer.len() < end {
                 return None;
@@ -139,7 +155,10 @@ pub(crate) fn take_packet(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
             return Some((first, body));
         }
     }
-    panic!("remaining length of more than four bytes: {:02x?}", &buffer[..5.min(buffer.len())]);
+    panic!(
+        "remaining length of more than four bytes: {:02x?}",
+        &buffer[..5.min(buffer.len())]
+    );
 }
 
 struct Reader<'a> {
@@ -149,7 +168,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> &'a [u8] {
-        assert!(self.bytes.len() >= count, "{} ends in the middle of a field", self.what);
+        assert!(
+            self.bytes.len() >= count,
+            "{} ends in the middle of a field",
+            self.what
+        );
         let (taken, rest) = self.bytes.split_at(count);
         self.bytes = rest;
         taken
@@ -174,9 +197,17 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> String {
         let bytes = self.binary();
-        let text = std::str::from_utf8(bytes)
-            .unwrap_or_else(|_| panic!("[MQTT-1.5.4-1] {} holds ill-formed UTF-8: {bytes:02x?}", self.what));
-        assert!(!text.contains('\0'), "[MQTT-1.5.4-2] {} holds U+0000: {text:?}", self.what);
+        let text = std::str::from_utf8(bytes).unwrap_or_else(|_| {
+            panic!(
+                "[MQTT-1.5.4-1] {} holds ill-formed UTF-8: {bytes:02x?}",
+                self.what
+            )
+        });
+        assert!(
+            !text.contains('\0'),
+            "[MQTT-1.5.4-2] {} holds U+0000: {text:?}",
+            self.what
+        );
         text.to_owned()
     }
 
@@ -186,11 +217,18 @@ impl<'a> Reader<'a> {
             let byte = self.byte();
             value |= u32::from(byte & 0x7F) << (7 * index);
             if byte & 0x80 == 0 {
-                assert!(index == 0 || byte != 0, "[MQTT-1.5.5-1] {} holds a padded integer", self.what);
+                assert!(
+                    index == 0 || byte != 0,
+                    "[MQTT-1.5.5-1] {} holds a padded integer",
+                    self.what
+                );
                 return value;
             }
         }
-        panic!("[MQTT-1.5.5-1] {} holds an integer of more than four bytes", self.what);
+        panic!(
+            "[MQTT-1.5.5-1] {} holds an integer of more than four bytes",
+            self.what
+        );
     }
 
     /// Property length and properties; only those in `allowed` may be there.
@@ -199,15 +237,28 @@ impl<'a> Reader<'a> {
             return Received::default();
         }
         let length = self.varint();
-        let mut inner = Reader { bytes: self.take(length as usize), what: self.what };
+        let mut inner = Reader {
+            bytes: self.take(length as usize),
+            what: self.what,
+        };
         let mut found: Vec<(u8, Value)> = Vec::new();
         while !inner.bytes.is_empty() {
             let key = inner.byte();
-            assert!(allowed.contains(&key), "{} may not hold property {key:#04x}", self.what);
+            assert!(
+                allowed.contains(&key),
+                "{} may not hold property {key:#04x}",
+                self.what
+            );
             let many = key == id::USER_PROPERTY || key == id::SUBSCRIPTION_ID;
-            assert!(many || found.iter().all(|(k, _)| *k != key), "{}: property {key:#04x} twice", self.what);
+            assert!(
+                many || found.iter().all(|(k, _)| *k != key),
+                "{}: property {key:#04x} twice",
+                self.what
+            );
             let value = match key {
-                0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => Value::Number(inner.byte().into()),
+                0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
+                    Value::Number(inner.byte().into())
+                }
                 0x13 | 0x21..=0x23 => Value::Number(inner.two().into()),
                 0x02 | 0x11 | 0x18 | 0x27 => Value::Number(inner.four()),
                 0x0B => Value::Number(inner.varint()),
@@ -221,33 +272,44 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&self) {
-        assert!(self.bytes.is_empty(), "{} has {} bytes too many", self.what, self.bytes.len());
+        assert!(
+            self.bytes.is_empty(),
+            "{} has {} bytes too many",
+            self.what,
+            self.bytes.len()
+        );
     }
 }
 
 const CONNACK_PROPERTIES: &[u8] = &[
-    0x11, 0x12, 0x13, 0x15, 0x16, 0x1A, 0x1C, 0x1F, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2A,
+    0x11, 0x12, 0x13, 0x15, 0x16, 0x1A, 0x1C, 0x1F, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
+    0x2A,
 ];
 const CONNACK_REASONS: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99,
-    0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97,
+    0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
 ];
 const PUBLISH_PROPERTIES: &[u8] = &[0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26];
 const ACK_PROPERTIES: &[u8] = &[0x1F, 0x26];
 const RECEIVED_REASONS: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 const RELEASE_REASONS: &[u8] = &[0x00, 0x92];
-const SUBACK_REASONS: &[u8] = &[0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
+const SUBACK_REASONS: &[u8] = &[
+    0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2,
+];
 const UNSUBACK_REASONS: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
 /// Those a server may send; Session Expiry Interval is not among the properties [MQTT-3.14.2-2].
 const DISCONNECT_PROPERTIES: &[u8] = &[0x1C, 0x1F, 0x26];
 const DISCONNECT_REASONS: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
-    0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96,
+    0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
 ];
 const AUTH_PROPERTIES: &[u8] = &[0x15, 0x16, 0x1F, 0x26];
 
 fn reason(reason: u8, allowed: &[u8], statement: &str) -> u8 {
-    assert!(allowed.contains(&reason), "[{statement}] reason code {reason:#04x} is not one of this packet's");
+    assert!(
+        allowed.contains(&reason),
+        "[{statement}] reason code {reason:#04x} is not one of this packet's"
+    );
     reason
 }
 
@@ -261,24 +323,45 @@ fn ack(mut reader: Reader<'_>, version: Version, reasons: &[u8], statement: &str
         }
     }
     reader.end();
-    Ack { packet_id, reason: code, properties }
+    Ack {
+        packet_id,
+        reason: code,
+        properties,
+    }
 }
 
 fn connack(mut reader: Reader<'_>, version: Version) -> ConnAck {
     let flags = reader.byte();
-    assert!(flags & 0xFE == 0, "[MQTT-3.2.2-1] reserved bits of CONNACK are set: {flags:#04x}");
+    assert!(
+        flags & 0xFE == 0,
+        "[MQTT-3.2.2-1] reserved bits of CONNACK are set: {flags:#04x}"
+    );
     let code = reader.byte();
     // A server that does not speak the version asked for may answer in the form of 3.1.1.
-    let version = if version == V5 && reader.bytes.is_empty() { V311 } else { version };
+    let version = if version == V5 && reader.bytes.is_empty() {
+        V311
+    } else {
+        version
+    };
     match version {
-        V311 => assert!(code <= 5, "[MQTT-3.2.2-6] return code {code:#04x} is reserved"),
+        V311 => assert!(
+            code <= 5,
+            "[MQTT-3.2.2-6] return code {code:#04x} is reserved"
+        ),
         V5 => _ = reason(code, CONNACK_REASONS, "MQTT-3.2.2-8"),
     }
     let session_present = flags == 1;
-    assert!(code == 0 || !session_present, "[MQTT-3.2.2-6] a refusal with Session Present");
+    assert!(
+        code == 0 || !session_present,
+        "[MQTT-3.2.2-6] a refusal with Session Present"
+    );
     let properties = reader.properties(version, CONNACK_PROPERTIES);
     reader.end();
-    ConnAck { session_present, reason: code, properties }
+    ConnAck {
+        session_present,
+        reason: code,
+        properties,
+    }
 }
 
 fn publish(first: u8, mut reader: Reader<'_>, version: Version) -> Message {
@@ -286,12 +369,29 @@ fn publish(first: u8, mut reader: Reader<'_>, version: Version) -> Message {
     assert!(qos < 3, "[MQTT-3.3.1-4] QoS 3");
     assert!(qos > 0 || !dup, "[MQTT-3.3.1-2] DUP with QoS 0");
     let topic = reader.text();
-    assert!(!topic.contains(['#', '+']), "[MQTT-3.3.2-2] wildcard in {topic:?}");
+    assert!(
+        !topic.contains(['#', '+']),
+        "[MQTT-3.3.2-2] wildcard in {topic:?}"
+    );
     let packet_id = if qos > 0 { reader.two() } else { 0 };
-    assert!(qos == 0 || packet_id > 0, "[MQTT-2.2.1-4] packet identifier 0");
+    assert!(
+        qos == 0 || packet_id > 0,
+        "[MQTT-2.2.1-4] packet identifier 0"
+    );
     let properties = reader.properties(version, PUBLISH_PROPERTIES);
-    assert!(properties.number(id::TOPIC_ALIAS) != Some(0), "[MQTT-3.3.2-8] topic alias 0");
-    Message { topic, payload: reader.bytes.to_vec(), qos, retain, dup, packet_id, properties }
+    assert!(
+        properties.number(id::TOPIC_ALIAS) != Some(0),
+        "[MQTT-3.3.2-8] topic alias 0"
+    );
+    Message {
+        topic,
+        payload: reader.bytes.to_vec(),
+        qos,
+        retain,
+        dup,
+        packet_id,
+        properties,
+    }
 }
 
 /// Reads one packet; panics on anything a server may not send.
@@ -299,27 +399,72 @@ pub(crate) fn read(version: Version, first: u8, body: &[u8]) -> Answer {
     let flags = first & 0x0F;
     let reader = |what| Reader { bytes: body, what };
     let due = if first >> 4 == 6 { 2 } else { 0 };
-    assert!(first >> 4 == 3 || flags == due, "[MQTT-2.1.3-1] reserved flags of {first:#04x} are wrong");
+    assert!(
+        first >> 4 == 3 || flags == due,
+        "[MQTT-2.1.3-1] reserved flags of {first:#04x} are wrong"
+    );
     match first >> 4 {
         2 => Answer::ConnAck(connack(reader("CONNACK"), version)),
         3 => Answer::Publish(publish(first, reader("PUBLISH"), version)),
-        4 => Answer::PubAck(ack(reader("PUBACK"), version, RECEIVED_REASONS, "MQTT-3.4.2-1")),
-        5 => Answer::PubRec(ack(reader("PUBREC"), version, RECEIVED_REASONS, "MQTT-3.5.2-1")),
-        6 => Answer::PubRel(ack(reader("PUBREL"), version, RELEASE_REASONS, "MQTT-3.6.2-1")),
-        7 => Answer::PubComp(ack(reader("PUBCOMP"), version, RELEASE_REASONS, "MQTT-3.7.2-1")),
+        4 => Answer::PubAck(ack(
+            reader("PUBACK"),
+            version,
+            RECEIVED_REASONS,
+            "MQTT-3.4.2-1",
+        )),
+        5 => Answer::PubRec(ack(
+            reader("PUBREC"),
+            version,
+            RECEIVED_REASONS,
+            "MQTT-3.5.2-1",
+        )),
+        6 => Answer::PubRel(ack(
+            reader("PUBREL"),
+            version,
+            RELEASE_REASONS,
+            "MQTT-3.6.2-1",
+        )),
+        7 => Answer::PubComp(ack(
+            reader("PUBCOMP"),
+            version,
+            RELEASE_REASONS,
+            "MQTT-3.7.2-1",
+        )),
         9 => {
             let mut reader = reader("SUBACK");
-            let (packet_id, properties) = (reader.two(), reader.properties(version, ACK_PROPERTIES));
-            let allowed = if version == V5 { SUBACK_REASONS } else { &[0, 1, 2, 0x80] };
-            let codes = reader.bytes.iter().map(|code| reason(*code, allowed, "MQTT-3.9.3-2")).collect();
-            Answer::SubAck(Codes { packet_id, properties, codes })
+            let (packet_id, properties) =
+                (reader.two(), reader.properties(version, ACK_PROPERTIES));
+            let allowed = if version == V5 {
+                SUBACK_REASONS
+            } else {
+                &[0, 1, 2, 0x80]
+            };
+            let codes = reader
+                .bytes
+                .iter()
+                .map(|code| reason(*code, allowed, "MQTT-3.9.3-2"))
+                .collect();
+            Answer::SubAck(Codes {
+                packet_id,
+                properties,
+                codes,
+            })
         }
         11 => {
             let mut reader = reader("UNSUBACK");
-            let (packet_id, properties) = (reader.two(), reader.properties(version, ACK_PROPERTIES));
+            let (packet_id, properties) =
+                (reader.two(), reader.properties(version, ACK_PROPERTIES));
             let allowed = if version == V5 { UNSUBACK_REASONS } else { &[] };
-            let codes = reader.bytes.iter().map(|code| reason(*code, allowed, "MQTT-3.11.3-2")).collect();
-            Answer::UnsubAck(Codes { packet_id, properties, codes })
+            let codes = reader
+                .bytes
+                .iter()
+                .map(|code| reason(*code, allowed, "MQTT-3.11.3-2"))
+                .collect();
+            Answer::UnsubAck(Codes {
+                packet_id,
+                properties,
+                codes,
+            })
         }
         13 => {
             reader("PINGRESP").end();
@@ -344,8 +489,11 @@ fn disconnect(mut reader: Reader<'_>) -> Answer {
         return Answer::Disconnect(0, Received::default());
     }
     let code = reason(reader.byte(), DISCONNECT_REASONS, "MQTT-3.14.2-1");
-    let properties =
-        if reader.bytes.is_empty() { Received::default() } else { reader.properties(V5, DISCONNECT_PROPERTIES) };
+    let properties = if reader.bytes.is_empty() {
+        Received::default()
+    } else {
+        reader.properties(V5, DISCONNECT_PROPERTIES)
+    };
     reader.end();
     Answer::Disconnect(code, properties)
 }

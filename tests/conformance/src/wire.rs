@@ -140,7 +140,12 @@ impl Properties {
     }
 
     pub(crate) fn user(self, name: &str, value: &str) -> Self {
-        self.add(Bytes::new().byte(id::USER_PROPERTY).field(name.as_bytes()).field(value.as_bytes()))
+        self.add(
+            Bytes::new()
+                .byte(id::USER_PROPERTY)
+                .field(name.as_bytes())
+                .field(value.as_bytes()),
+        )
     }
 }
 
@@ -325,13 +330,15 @@ impl Publish {
     }
 
     pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
-        let first =
-            0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
+        let first = 0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
         let mut bytes = Bytes::new().field(&self.topic);
         if self.qos > 0 {
             bytes = bytes.two(self.packet_id);
         }
-        bytes.properties(version, &self.properties).raw(&self.payload).packet(first)
+        bytes
+            .properties(version, &self.properties)
+            .raw(&self.payload)
+            .packet(first)
     }
 }
 
@@ -351,7 +358,9 @@ pub(crate) fn subscribe(
 
 /// UNSUBSCRIBE.
 pub(crate) fn unsubscribe(version: Version, packet_id: u16, filters: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = Bytes::new().two(packet_id).properties(version, &Properties::new());
+    let mut bytes = Bytes::new()
+        .two(packet_id)
+        .properties(version, &Properties::new());
     for filter in filters {
         bytes = bytes.field(filter);
     }

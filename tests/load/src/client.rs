@@ -17,9 +17,9 @@ use stockade_load::wire::{self, Five};
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connections from one source address: well below the 28,000 ports the kernel hands out, as its search slows
-/// down before they run out.
-const PER_ADDRESS: usize = 2_000;
+/// Devices that share a source address: with fifty connections each, they stay far below the 28,000 ports the kernel
+/// hands out for one, whose search slows down long before they run out.
+const PER_ADDRESS: usize = 40;
 
 /// A connected client.
 pub(crate) struct Client {
@@ -30,9 +30,9 @@ pub(crate) struct Client {
     pub(crate) window: usize,
 }
 
-/// The `number`th connection of a run comes from its own part of 127.0.0.0/8.
-fn source(number: usize) -> Ipv4Addr {
-    let block = u16::try_from(number / PER_ADDRESS % 60_000).unwrap_or(0);
+/// A device keeps to one address of 127.0.0.0/8: the same key at two addresses is a cloned key to who looks closely.
+fn source(device: usize) -> Ipv4Addr {
+    let block = u16::try_from(device / PER_ADDRESS % 60_000).unwrap_or(0);
     let [high, low] = block.to_be_bytes();
     Ipv4Addr::new(127, 1 + high, low, 1)
 }
@@ -44,11 +44,10 @@ impl Client {
         client_id: &str,
         port: u16,
         five: Five,
-        number: usize,
     ) -> Result<Self> {
         timeout(
             PATIENCE,
-            Self::connect_unhurried(device, client_id, port, five, number),
+            Self::connect_unhurried(device, client_id, port, five),
         )
         .await
         .context("the broker does not answer")?
@@ -59,11 +58,10 @@ impl Client {
         client_id: &str,
         port: u16,
         five: Five,
-        number: usize,
     ) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(source(number).into(), 0))?;
+        socket.bind(SocketAddr::new(source(device.number).into(), 0))?;
         let broker = IpAddr::from([127, 0, 0, 1]);
         let tcp = socket
             .connect(SocketAddr::new(broker, port))

@@ -113,15 +113,15 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
         .take(shape.subscribers)
         .enumerate()
     {
-        let mut client = Client::connect(device, &device.id, port, five, number).await?;
+        let mut client = Client::connect(device, &device.id, port, five).await?;
         client
             .subscribe(&shape.filter(number, &devices), run.qos)
             .await?;
         readers.spawn(receive(client, Arc::clone(&run)));
     }
     let mut writers = JoinSet::new();
-    for (number, device) in devices.iter().take(shape.publishers).enumerate() {
-        let client = Client::connect(device, &device.id, port, five, 10_000 + number).await?;
+    for device in devices.iter().take(shape.publishers) {
+        let client = Client::connect(device, &device.id, port, five).await?;
         writers.spawn(publish(
             client,
             format!("bench/{}/up", device.id),

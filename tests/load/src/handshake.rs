@@ -36,9 +36,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
         let count = Arc::clone(&count);
         workers.spawn(async move {
             while Instant::now() < until {
-                let number = count.fetch_add(1, Ordering::Relaxed);
-                let client = Client::connect(&device, &device.id, port, five, number).await?;
+                let client = Client::connect(&device, &device.id, port, five).await?;
                 client.abort()?;
+                count.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())
         });

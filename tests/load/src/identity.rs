@@ -25,6 +25,7 @@ const MODEL: &str = "bench";
 /// A device of the load: its id, which is its client id, and how it does TLS.
 #[derive(Clone)]
 pub(crate) struct Device {
+    pub(crate) number: usize,
     pub(crate) id: String,
     pub(crate) tls: Arc<ClientConfig>,
 }
@@ -125,13 +126,14 @@ pub(crate) async fn enrol(settings: &Settings) -> Result<Value> {
 pub(crate) fn load(dir: &Path, limit: usize) -> Result<Vec<Device>> {
     let mut devices = Vec::new();
     while devices.len() < limit {
-        let id = name(devices.len());
+        let number = devices.len();
+        let id = name(number);
         let file = dir.join(&id).join("device.pem");
         if !file.exists() {
             break;
         }
         let tls = Arc::new(config(&file)?);
-        devices.push(Device { id, tls });
+        devices.push(Device { number, id, tls });
     }
     ensure!(!devices.is_empty(), "no devices in {}", dir.display());
     Ok(devices)

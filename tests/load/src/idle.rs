@@ -24,8 +24,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
     let devices = load(Path::new(settings.text("ids")?), count)?;
     // A few connections first: what the server makes once is not counted as belonging to each.
     let mut warm = Vec::new();
-    for (number, device) in devices.iter().take(8).enumerate() {
-        warm.push(Client::connect(device, &device.id, port, five, number).await?);
+    for device in devices.iter().take(8) {
+        warm.push(Client::connect(device, &device.id, port, five).await?);
     }
     for client in warm {
         client.abort()?;
@@ -49,7 +49,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
             } else {
                 format!("{}/{slot}", device.id)
             };
-            let mut client = Client::connect(&device, &client_id, port, five, number).await?;
+            let mut client = Client::connect(&device, &client_id, port, five).await?;
             client
                 .subscribe(&format!("bench/{}/down", device.id), 1)
                 .await?;

@@ -26,10 +26,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
     let [.., sender, victim] = devices.as_slice() else {
         bail!("two devices are needed")
     };
-    let mut receiving = Client::connect(victim, &victim.id, port, five, 0).await?;
+    let mut receiving = Client::connect(victim, &victim.id, port, five).await?;
     let topic = format!("bench/{}/up", sender.id);
     receiving.subscribe(&topic, 0).await?;
-    let mut sending = Client::connect(sender, &sender.id, port, five, 1).await?;
+    let mut sending = Client::connect(sender, &sender.id, port, five).await?;
     let stream = tokio::spawn(async move {
         let mut packet = Vec::new();
         wire::publish(five, &topic, None, &[0x5A; 128], &mut packet);
@@ -70,7 +70,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
     let ended = started.elapsed();
     ensure!(revoking.wait().await?.success(), "`{command}` failed");
     stream.abort();
-    let again = Client::connect(victim, &victim.id, port, five, 2).await;
+    let again = Client::connect(victim, &victim.id, port, five).await;
     ensure!(again.is_err(), "the revoked device came back");
     Ok(json!({
         "last_byte_ms": (last - started).as_secs_f64() * 1000.0,

@@ -1,0 +1,62 @@
+//! Running one check as the test of one statement.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::server::{Server, Which, which};
+use crate::wire::Version;
+
+/// Tests where the server under test is known to fall short: `name: why`, one a line.
+const KNOWN_OURS: &str = include_str!("../known-failures-ours.txt");
+const KNOWN_MOSQUITTO: &str = include_str!("../known-failures-mosquitto.txt");
+
+pub(crate) fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let list = match which() {
+        Which::Ours => KNOWN_OURS,
+        Which::Mosquitto => KNOWN_MOSQUITTO,
+    };
+    parse(list)
+}
+
+/// All known failures, of either server.
+pub(crate) fn all_known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    parse(KNOWN_OURS).chain(parse(KNOWN_MOSQUITTO))
+}
+
+fn parse(list: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    list.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(": ").expect("`name: why`"))
+}
+
+/// Runs `check` against a server of its own; a known failure must fail, so that the list
+/// shrinks as soon as it can.
+pub(crate) fn run(name: &str, version: Version, check: fn(&Server, Version)) {
+    let attempt = || check(&Server::start(), version);
+    match known().find(|(known, _)| *known == name) {
+        None => attempt(),
+        Some((_, why)) => {
+            let outcome = catch_unwind(AssertUnwindSafe(attempt));
+            assert!(
+                outcome.is_err(),
+                "{name} is listed as a known failure ({why}) but passes: unlist it"
+            );
+        }
+    }
+}
+
+/// Test functions, each named after its statement, and the list of their names.
+macro_rules! cases {
+    ($version:expr; $($name:ident => $check:path;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $crate::cases::run(stringify!($name), $version, $check);
+            }
+        )*
+
+        /// The tests of this file.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+pub(crate) use cases;

@@ -1,0 +1,95 @@
+//! The server under test.
+
+mod mosquitto;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::client::{Client, Connection};
+use crate::wire::{Connect, Version};
+
+/// A server of its own for each test, gone when the value is.
+#[derive(Debug)]
+pub(crate) enum Server {
+    Mosquitto(mosquitto::Mosquitto),
+}
+
+/// Which server `STOCKADE_MQTT_UNDER_TEST` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    Ours,
+    Mosquitto,
+}
+
+pub(crate) fn which() -> Which {
+    match std::env::var("STOCKADE_MQTT_UNDER_TEST").as_deref() {
+        Err(_) | Ok("" | "ours") => Which::Ours,
+        Ok("mosquitto") => Which::Mosquitto,
+        Ok(other) => panic!("STOCKADE_MQTT_UNDER_TEST is {other:?}: `ours` or `mosquitto`"),
+    }
+}
+
+/// What a device may use: `t/#`, with `forbidden/…` outside of it.
+pub(crate) const FORBIDDEN: &str = "forbidden/x";
+
+static FRESH: AtomicUsize = AtomicUsize::new(1);
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        match which() {
+            Which::Ours => panic!("ours is not built in yet"),
+            Which::Mosquitto => Self::Mosquitto(mosquitto::Mosquitto::start()),
+        }
+    }
+
+    /// A connection on which nothing was sent yet, with the certificate of `device` where
+    /// devices have one.
+    pub(crate) fn open(&self, version: Version, _device: &str) -> Client {
+        let connection: Connection = match self {
+            Self::Mosquitto(server) => server.open(),
+        };
+        Client::new(connection, version)
+    }
+
+    /// A clean session under a name that was not used before.
+    pub(crate) fn fresh(&self, version: Version) -> Client {
+        let number = FRESH.fetch_add(1, Ordering::Relaxed);
+        self.connect(version, &format!("fresh{number}"))
+    }
+
+    /// A client that may subscribe to everything.
+    pub(crate) fn all_seeing(&self, version: Version) -> Client {
+        match self {
+            Self::Mosquitto(_) => self.connect(version, "watcher"),
+        }
+    }
+
+    /// Has the server publish something under a topic that begins with `$`.
+    pub(crate) fn publish_dollar(&self, version: Version) {
+        match self {
+            // It has published retained messages about itself under `$SYS` already.
+            Self::Mosquitto(_) => _ = version,
+        }
+    }
+
+    /// A clean session under the name of the device.
+    pub(crate) fn connect(&self, version: Version, device: &str) -> Client {
+        self.connect_with(&Connect::new(version, device)).0
+    }
+
+    /// A session as `connect` asks; the server must accept. Tells whether a session was there.
+    pub(crate) fn connect_with(&self, connect: &Connect) -> (Client, bool) {
+        let client_id = std::str::from_utf8(&connect.client_id).expect("a well-formed client id");
+        let device = client_id.split('/').next().unwrap_or_default();
+        let mut client = self.open(connect.version, device);
+        let connack = client.connect(connect);
+        assert_eq!(connack.reason, 0, "[MQTT-3.1.4-5] CONNACK to {connect:?}");
+        (client, connack.session_present)
+    }
+
+    /// A client identifier that the server refuses from `device`.
+    pub(crate) fn refused_client_id(&self) -> Option<&'static str> {
+        match self {
+            Self::Mosquitto(_) => None,
+        }
+    }
+}

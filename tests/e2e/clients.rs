@@ -1,0 +1,218 @@
+//! MQTT clients of other makers, both versions of the protocol, within and against the profile.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Result;
+use stockade_e2e::tools::{finish, pause, script, succeed, text, without};
+use stockade_e2e::{Device, Gateway};
+
+const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
+
+fn tools_are_missing() -> bool {
+    without(&["openssl", "curl", "mosquitto_pub"])
+}
+
+/// `mosquitto_sub` of one message, publishing once it listens; what it got.
+fn passed_on(
+    from: &Device,
+    to: &Device,
+    version: &str,
+    qos: &str,
+    message: &str,
+) -> Result<String> {
+    let topic = format!("probe/{}/report", from.id);
+    let mut listen = to.mosquitto(
+        "mosquitto_sub",
+        version,
+        &["-q", qos, "-t", &topic, "-C", "1", "-W", "15"],
+    );
+    let listening = listen
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    pause(Duration::from_millis(700));
+    let output = from.publish(version, qos, &topic, message)?;
+    assert!(output.status.success(), "{}", text(&output));
+    Ok(
+        String::from_utf8_lossy(&listening.wait_with_output()?.stdout)
+            .trim()
+            .to_owned(),
+    )
+}
+
+#[test]
+fn mosquitto_publishes_and_receives_at_every_qos_in_both_versions() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let (from, to) = (
+        gateway.enrol("probe", "porch")?,
+        gateway.enrol("probe", "hall")?,
+    );
+    for version in VERSIONS {
+        for qos in ["0", "1", "2"] {
+            let message = format!("{version} at {qos}");
+            assert_eq!(passed_on(&from, &to, version, qos, &message)?, message);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn paho_publishes_and_receives_at_every_qos_in_both_versions() -> Result<()> {
+    if without(&["openssl", "curl", "paho-mqtt"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    for version in ["3.1.1", "5"] {
+        let said = succeed(
+            script("paho_client.py")?
+                .args([version, &device.port.to_string(), &device.id])
+                .args([&device.ca, &device.certificate, &device.key]),
+        )?;
+        assert_eq!(said.trim(), "ok", "paho, MQTT {version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_topic_outside_the_profile_is_refused_and_recorded() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let (porch, hall) = (
+        gateway.enrol("probe", "porch")?,
+        gateway.enrol("probe", "hall")?,
+    );
+    let topic = "probe/hall/report";
+    let mut listen = hall.mosquitto(
+        "mosquitto_sub",
+        "mqttv5",
+        &["-q", "1", "-t", topic, "-C", "1", "-W", "4"],
+    );
+    let listening = listen
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    pause(Duration::from_millis(700));
+    let output = porch.publish("mqttv5", "1", topic, "as if from hall")?;
+    // MQTT 5 §3.4.2.1: 0x87.
+    assert!(
+        text(&output).to_lowercase().contains("not authorized"),
+        "{}",
+        text(&output)
+    );
+    let got = listening.wait_with_output()?;
+    assert!(got.stdout.is_empty(), "it was delivered: {}", text(&got));
+    gateway.event("the refusal", |event| {
+        let event = event.to_string();
+        event.contains("porch") && event.contains(topic) && event.contains("comms")
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_filter_that_matches_more_than_the_profile_allows_is_refused() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    for filter in [
+        "#",
+        "probe/#",
+        "probe/+/+",
+        "+/+/report",
+        "probe/hall/command",
+    ] {
+        let mut listen = device.mosquitto(
+            "mosquitto_sub",
+            "mqttv5",
+            &["-q", "1", "-t", filter, "-C", "1", "-W", "3"],
+        );
+        let output = finish(&mut listen, Duration::from_secs(15))?;
+        let said = text(&output).to_lowercase();
+        assert!(
+            said.contains("denied") || said.contains("not authorized"),
+            "{filter} was granted: {said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_message_larger_than_the_profile_allows_is_refused() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let fits = device.publish("mqttv5", "1", "probe/porch/report", &"x".repeat(4096))?;
+    assert!(
+        fits.status.success() && !text(&fits).contains("failed"),
+        "{}",
+        text(&fits)
+    );
+    let output = device.publish("mqttv5", "1", "probe/porch/report", &"x".repeat(4097))?;
+    let said = text(&output).to_lowercase();
+    assert!(
+        !output.status.success() || said.contains("failed") || said.contains("too large"),
+        "it was taken: {said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_id_of_another_device_is_refused_and_a_slot_of_its_own_is_not() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let publish = ["-q", "1", "-t", "probe/porch/report", "-m", "hi"];
+    for (client_id, admitted) in [
+        ("hall", false),
+        ("porch/app", true),
+        ("porch", true),
+        ("porch/", false),
+    ] {
+        let mut command = device.mosquitto("mosquitto_pub", "mqttv5", &publish);
+        // The last one given counts.
+        command.args(["-i", client_id]);
+        let output = finish(&mut command, Duration::from_secs(15))?;
+        assert_eq!(
+            output.status.success(),
+            admitted,
+            "client id `{client_id}`: {}",
+            text(&output)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn telemetry_arrives_in_the_vault_treated() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let reading =
+        r#"{"device":"porch","celsius":21.5,"owner-email":"ada@example.org","extra":"unnamed"}"#;
+    let output = device.publish("mqttv5", "1", "probe/porch/reading", reading)?;
+    assert!(output.status.success(), "{}", text(&output));
+    let stored = stockade_e2e::tools::eventually("the record", Duration::from_secs(5), || {
+        let text = gateway.cli(&["--json", "vault", "query", "--schema", "reading"])?;
+        Ok(text.contains("21.5").then_some(text))
+    })?;
+    for absent in ["ada@example.org", "unnamed", "porch"] {
+        assert!(!stored.contains(absent), "`{absent}` was stored: {stored}");
+    }
+    Ok(())
+}

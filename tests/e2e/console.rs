@@ -1,0 +1,134 @@
+//! The console, met by curl and by Chromium.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use stockade_e2e::Gateway;
+use stockade_e2e::tools::{finish, root, script, text, without};
+
+/// The one-time password that `up` printed.
+fn password(gateway: &Gateway) -> Result<String> {
+    let reset = gateway.json(&["admin", "reset-password"])?;
+    reset["password"]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("no password in {reset}"))
+}
+
+fn curl(gateway: &Gateway, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
+    let url = format!("https://{}{path}", gateway.address("console")?);
+    let mut command = Command::new("curl");
+    command.args([
+        "--silent",
+        "--show-error",
+        "--insecure",
+        "--include",
+        "--write-out",
+        "\n%{http_code}",
+    ]);
+    let output = finish(command.args(arguments).arg(url), Duration::from_secs(20))?;
+    let said = text(&output);
+    let (body, status) = said.rsplit_once('\n').unwrap_or(("", &said));
+    Ok((
+        status.parse().with_context(|| said.clone())?,
+        body.to_lowercase(),
+    ))
+}
+
+#[test]
+fn a_stranger_sees_the_log_in_page_and_nothing_else() -> Result<()> {
+    if without(&["curl"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::start()?;
+    for path in [
+        "/",
+        "/devices",
+        "/events",
+        "/api/v1/devices",
+        "/api/v1/events",
+    ] {
+        let (status, body) = curl(&gateway, path, &[])?;
+        assert!(
+            [302, 303, 401, 403, 404].contains(&status),
+            "{path} answers {status}: {body}"
+        );
+    }
+    let (status, _) = curl(
+        &gateway,
+        "/api/v1/devices/x/revoke",
+        &["-X", "POST", "-d", "{}"],
+    )?;
+    assert!(
+        [401, 403].contains(&status),
+        "a stranger's revoke is answered with {status}"
+    );
+    Ok(())
+}
+
+#[test]
+fn pages_come_with_a_policy_that_starts_from_nothing() -> Result<()> {
+    if without(&["curl"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::start()?;
+    let (_, page) = curl(&gateway, "/login", &[])?;
+    assert!(
+        page.contains("content-security-policy: default-src 'none'"),
+        "{page}"
+    );
+    assert!(!page.contains("unsafe-inline"), "{page}");
+    for header in [
+        "x-content-type-options: nosniff",
+        "referrer-policy:",
+        "strict-transport-security:",
+    ] {
+        assert!(page.contains(header), "no {header} in {page}");
+    }
+    Ok(())
+}
+
+#[test]
+fn chromium_logs_in_sees_the_fleet_and_a_live_event_and_quarantines_and_releases() -> Result<()> {
+    if without(&[
+        "openssl",
+        "curl",
+        "mosquitto_pub",
+        "chromium",
+        "chromedriver",
+        "python3",
+    ]) {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let url = format!("https://{}", gateway.address("console")?);
+    let one_time = password(&gateway)?;
+    // The page asks for the message that makes a live event by running this.
+    let mut refused = device.mosquitto(
+        "mosquitto_pub",
+        "mqttv5",
+        &["-q", "1", "-t", "probe/hall/report", "-m", "x"],
+    );
+    refused.env_clear();
+    let provoke: Vec<String> = std::iter::once(refused.get_program())
+        .chain(refused.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    let mut browser = script("console_page.py")?;
+    browser
+        .current_dir(root())
+        .arg(&url)
+        .arg(&one_time)
+        .arg(gateway.folder())
+        .args(provoke);
+    let output = finish(&mut browser, Duration::from_secs(110))?;
+    assert!(
+        output.status.success() && text(&output).contains("ok"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(gateway.state("porch")?, "active");
+    Ok(())
+}

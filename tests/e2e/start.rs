@@ -1,0 +1,96 @@
+//! Starting, stopping, and starting where it makes no sense.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use stockade_e2e::Gateway;
+use stockade_e2e::tools::{finish, text, without};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn ctrl_c_stops_it_cleanly_and_a_second_up_finds_everything() -> Result<()> {
+    if without(&["openssl", "curl"]) {
+        return Ok(());
+    }
+    let mut gateway = Gateway::with_probe()?;
+    gateway.enrol("probe", "porch")?;
+    let before = gateway.json(&["ca", "show"])?;
+    gateway.stop()?;
+    gateway.up()?;
+    assert_eq!(gateway.json(&["ca", "show"])?, before);
+    assert!(gateway.cli(&["device", "list"])?.contains("porch"));
+    gateway.stop()
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused_and_the_error_says_by_whom() -> Result<()> {
+    let gateway = Gateway::start()?;
+    let config = gateway.folder().join("stockade.toml").display().to_string();
+    let output = finish(&mut gateway.command(&["up", "--config", &config]), PATIENCE)?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(&gateway.process().to_string()),
+        "the error does not name the process: {said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_port_in_use_is_refused_by_number() -> Result<()> {
+    let gateway = Gateway::start()?;
+    let port = gateway.address("mqtt")?.port();
+    let config = gateway.folder().join("second.toml");
+    let listen = format!(
+        "[listen]\nmqtt = \"127.0.0.1:{port}\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n"
+    );
+    fs_err::write(&config, format!("schema = 1\n\n{listen}"))?;
+    let data = gateway.folder().join("second");
+    let mut command = std::process::Command::new(stockade_e2e::tools::stockade()?);
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["up", "--config"])
+        .arg(config);
+    let output = finish(&mut command, PATIENCE)?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(&port.to_string()),
+        "the error does not name the port: {said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_typo_in_the_configuration_is_refused_with_its_place_and_a_suggestion() -> Result<()> {
+    let gateway = Gateway::start()?;
+    let config = gateway.folder().join("typo.toml");
+    fs_err::write(&config, "schema = 1\n\n[listen]\nmqqt = \"127.0.0.1:0\"\n")?;
+    let output = finish(gateway.command(&["config", "check"]).arg(&config), PATIENCE)?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in ["typo.toml", "4", "mqqt", "mqtt"] {
+        assert!(said.contains(part), "`{part}` is not said: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_it_keeps_is_readable_by_its_user_only() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let gateway = Gateway::start()?;
+    let mut open = vec![gateway.data()];
+    while let Some(folder) = open.pop() {
+        for entry in fs_err::read_dir(&folder)? {
+            let path = entry?.path();
+            let mode = fs_err::symlink_metadata(&path)?.permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            if path.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    Ok(())
+}

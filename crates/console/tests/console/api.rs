@@ -1,0 +1,429 @@
+//! The administration API, on the socket and behind the log-in.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use stockade_gateway::events::Outcome;
+use stockade_profile::Control;
+use tower::ServiceExt as _;
+
+use crate::bench::{Bench, PROFILE, send};
+
+#[tokio::test]
+async fn the_fleet_is_told_as_json() {
+    let bench = Bench::new();
+    bench.populate();
+    let devices = bench.json("GET", "/api/v1/devices", None).await.json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&devices["devices"][0]).unwrap());
+    let porch = bench
+        .json("GET", "/api/v1/devices/porch", None)
+        .await
+        .json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&porch).unwrap());
+    let models = bench.json("GET", "/api/v1/models", None).await.json();
+    insta::assert_snapshot!(models, @r#"{"models":[{"devices":5,"manufacturer":"Acme","model":"cam-2","version":7}]}"#);
+    let status = bench.json("GET", "/api/v1/status", None).await.json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&status).unwrap());
+}
+
+#[tokio::test]
+async fn a_device_is_added_changed_and_removed() {
+    let bench = Bench::new();
+    bench.populate();
+    let added = bench
+        .json(
+            "POST",
+            "/api/v1/devices",
+            Some(r#"{"model":"cam-2","id":"roof"}"#),
+        )
+        .await;
+    assert_eq!(added.status, StatusCode::CREATED);
+    let body = added.json();
+    assert_eq!(body["expires"], "2026-11-23T18:00:54Z");
+    assert_eq!(
+        body["est_url"],
+        "https://gateway.local:8444/.well-known/est"
+    );
+    let code = body["code"].as_str().unwrap();
+    let source = [192, 0, 2, 1].into();
+    assert!(
+        bench
+            .state
+            .registry
+            .check_code("roof", code, source, bench.now())
+            .is_ok()
+    );
+    let again = bench
+        .json("POST", "/api/v1/devices/roof/code", None)
+        .await
+        .json();
+    assert!(
+        bench
+            .state
+            .registry
+            .check_code("roof", code, source, bench.now())
+            .is_err()
+    );
+    assert!(
+        bench
+            .state
+            .registry
+            .check_code("roof", again["code"].as_str().unwrap(), source, bench.now())
+            .is_ok()
+    );
+
+    let quarantined = bench
+        .json(
+            "POST",
+            "/api/v1/devices/porch/quarantine",
+            Some(r#"{"reason":"odd"}"#),
+        )
+        .await;
+    assert_eq!(
+        (
+            &quarantined.json()["state"],
+            &quarantined.json()["reasons"][0]
+        ),
+        (&"quarantined".into(), &"odd".into())
+    );
+    let released = bench
+        .json(
+            "POST",
+            "/api/v1/devices/porch/release",
+            Some(r#"{"reason":"mended"}"#),
+        )
+        .await;
+    assert_eq!(released.json()["state"], "active");
+    let revoked = bench
+        .json(
+            "POST",
+            "/api/v1/devices/porch/revoke",
+            Some(r#"{"reason":"sold"}"#),
+        )
+        .await;
+    assert_eq!(revoked.json()["state"], "revoked");
+    assert_eq!(
+        bench
+            .json("DELETE", "/api/v1/devices/porch", None)
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        bench
+            .json("GET", "/api/v1/devices/porch", None)
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused_with_help() {
+    let bench = Bench::new();
+    bench.populate();
+    let cases = [
+        (
+            "POST",
+            "/api/v1/devices",
+            Some(r#"{"model":"cam-2","id":"a","colour":"red"}"#),
+            422,
+        ),
+        ("POST", "/api/v1/devices", Some(r#"{"model":"cam-2"}"#), 422),
+        ("POST", "/api/v1/devices", Some("{"), 400),
+        ("POST", "/api/v1/devices", None, 415),
+        (
+            "POST",
+            "/api/v1/devices",
+            Some(r#"{"model":"cam-2","id":"../x"}"#),
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/devices",
+            Some(r#"{"model":"none","id":"a"}"#),
+            409,
+        ),
+        (
+            "POST",
+            "/api/v1/devices",
+            Some(r#"{"model":"cam-2","id":"porch"}"#),
+            409,
+        ),
+        (
+            "POST",
+            "/api/v1/devices/nobody/revoke",
+            Some(r#"{"reason":"x"}"#),
+            404,
+        ),
+        (
+            "POST",
+            "/api/v1/devices/porch/revoke",
+            Some(r#"{"reason":" "}"#),
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/devices/porch/release",
+            Some(r#"{"reason":"x"}"#),
+            409,
+        ),
+        ("GET", "/api/v1/events?limit=many", None, 400),
+        ("GET", "/api/v1/events?colour=red", None, 400),
+        ("GET", "/api/v1/events?outcome=red", None, 400),
+        ("GET", "/api/v1/devices/%2e%2e%2fx", None, 404),
+        ("GET", "/api/v1/nowhere", None, 404),
+        ("PATCH", "/api/v1/devices", None, 405),
+        (
+            "POST",
+            "/api/v1/publish",
+            Some(r#"{"topic":"a/#","payload":"x"}"#),
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/publish",
+            Some(r#"{"topic":"a","payload":"x","qos":3}"#),
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/publish",
+            Some(r#"{"topic":"a","payload":"?","encoding":"base64"}"#),
+            400,
+        ),
+    ];
+    for (method, path, body, status) in cases {
+        let answer = bench.json(method, path, body).await;
+        assert_eq!(
+            answer.status.as_u16(),
+            status,
+            "{method} {path} {body:?}: {}",
+            answer.text
+        );
+        let told = answer.json();
+        assert!(
+            told["error"].as_str().is_some_and(|text| !text.is_empty()),
+            "{method} {path}"
+        );
+        assert!(
+            told["help"].as_str().is_some_and(|text| !text.is_empty()),
+            "{method} {path}"
+        );
+    }
+    assert!(bench.sent.lock().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_profile_is_installed_or_all_its_faults_are_told() {
+    let bench = Bench::new();
+    let put = async |kind: &str, body: String| {
+        let request = Request::put("/api/v1/profiles").header(header::CONTENT_TYPE, kind);
+        send(&bench.api, request.body(Body::from(body)).unwrap()).await
+    };
+    let fresh = put("text/toml; charset=utf-8", PROFILE.to_owned()).await;
+    assert_eq!(
+        fresh.text,
+        r#"{"model":"cam-2","version":7,"changed":true}"#
+    );
+    let same = put("text/toml", PROFILE.to_owned()).await;
+    assert_eq!(
+        same.text,
+        r#"{"model":"cam-2","version":7,"changed":false}"#
+    );
+    let faulty = PROFILE
+        .replace("max-bytes", "max-bites")
+        .replace("version = 7", "version = \"x\"");
+    let faults = put("text/toml", faulty).await;
+    assert_eq!(faults.status, StatusCode::UNPROCESSABLE_ENTITY);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&faults.json()).unwrap());
+    let older = put("text/toml", PROFILE.replace("version = 7", "version = 6")).await;
+    assert_eq!(older.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        put("text/plain", PROFILE.to_owned()).await.status,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+    assert_eq!(
+        put("application/cose", "x".to_owned()).await.status,
+        StatusCode::CONFLICT
+    );
+}
+
+#[tokio::test]
+async fn a_command_is_handed_to_the_broker() {
+    let bench = Bench::new();
+    let text = r#"{"topic":"cam-2/porch/command","payload":"on","qos":1}"#;
+    assert_eq!(
+        bench
+            .json("POST", "/api/v1/publish", Some(text))
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
+    let bytes = r#"{"topic":"cam-2/porch/command","payload":"AP8=","encoding":"base64"}"#;
+    assert_eq!(
+        bench
+            .json("POST", "/api/v1/publish", Some(bytes))
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
+    let sent = bench.sent.lock().await;
+    assert_eq!((sent[0].payload.as_slice(), sent[0].qos), (&b"on"[..], 1));
+    assert_eq!(
+        (sent[1].payload.as_slice(), sent[1].qos),
+        (&[0, 255][..], 0)
+    );
+}
+
+#[tokio::test]
+async fn over_https_the_api_needs_the_session_and_its_secret() {
+    let bench = Bench::new();
+    bench.populate();
+    let cookie = bench.operator().await;
+    let csrf = bench.get("/api/v1/session", &cookie).await.json()["csrf"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let post = async |token: Option<&str>| {
+        let mut request = Request::post("/api/v1/devices/porch/quarantine")
+            .header(header::COOKIE, &cookie)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header("x-csrf-token", token);
+        }
+        send(
+            &bench.pages,
+            request.body(Body::from(r#"{"reason":"odd"}"#)).unwrap(),
+        )
+        .await
+    };
+    assert_eq!(post(None).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        post(Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"))
+            .await
+            .status,
+        StatusCode::FORBIDDEN
+    );
+    let state = || bench.json("GET", "/api/v1/devices/porch", None);
+    assert_eq!(state().await.json()["state"], "active");
+    assert_eq!(post(Some(&csrf)).await.status, StatusCode::OK);
+    assert_eq!(state().await.json()["state"], "quarantined");
+}
+
+#[tokio::test]
+async fn events_are_read_on_from_where_one_left_off() {
+    let bench = Bench::new();
+    for n in 0..5 {
+        bench.event(
+            Outcome::Refused,
+            Control::Comms,
+            Some("porch"),
+            &format!("number {n}"),
+        );
+    }
+    let first = bench
+        .json("GET", "/api/v1/events?limit=3", None)
+        .await
+        .json();
+    assert_eq!(
+        (first["events"].as_array().unwrap().len(), &first["next"]),
+        (3, &3.into())
+    );
+    let rest = bench
+        .json("GET", "/api/v1/events?after=3", None)
+        .await
+        .json();
+    assert_eq!(rest["events"][1]["reason"], "number 4");
+    assert_eq!(rest["next"], 5);
+    assert_eq!(
+        bench
+            .json("GET", "/api/v1/events?after=5", None)
+            .await
+            .json()["next"],
+        5
+    );
+}
+
+#[tokio::test]
+async fn the_stream_tells_the_past_once_and_then_what_happens() {
+    let bench = Bench::new();
+    bench.event(Outcome::Refused, Control::Comms, Some("porch"), "before");
+    bench.event(
+        Outcome::Refused,
+        Control::Comms,
+        Some("garden"),
+        "of another",
+    );
+    let request = Request::get("/api/v1/events/stream?after=0&device=porch")
+        .body(Body::empty())
+        .unwrap();
+    let response = bench.api.clone().oneshot(request).await.unwrap();
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
+    let mut body = response.into_body();
+    let mut next = async || {
+        let frame = tokio::time::timeout(Duration::from_secs(5), body.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    };
+    let first = next().await;
+    assert!(
+        first.contains("id: 1\n") && first.contains("before"),
+        "{first}"
+    );
+    bench.event(
+        Outcome::Refused,
+        Control::Comms,
+        Some("garden"),
+        "of another",
+    );
+    bench.event(Outcome::Admitted, Control::Comms, Some("porch"), "live");
+    let second = next().await;
+    assert!(
+        second.contains("id: 4\n") && second.contains("live"),
+        "{second}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_ends_with_the_session() {
+    let bench = Bench::new();
+    let cookie = bench.operator().await;
+    let request = Request::get("/api/v1/events/stream")
+        .header(header::COOKIE, &cookie)
+        .body(Body::empty())
+        .unwrap();
+    let mut body = bench
+        .pages
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body();
+    let alive = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(&alive[..], b": alive\n\n");
+    let csrf = bench.get("/", &cookie).await.csrf();
+    bench.post("/logout", &cookie, &[("csrf", &csrf)]).await;
+    while let Some(frame) = body.frame().await {
+        assert_eq!(
+            &frame.unwrap().into_data().unwrap()[..],
+            b": alive\n\n",
+            "nothing more is told"
+        );
+        assert!(
+            bench
+                .get("/", &cookie)
+                .await
+                .headers
+                .contains_key(header::LOCATION)
+        );
+    }
+}

@@ -20,6 +20,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
     let port = settings.get("port", 8883_u16)?;
     let five = Five(settings.get("version", 5_u8)? == 5);
     let count = settings.get("n", 1_000_usize)?;
+    // Not every broker takes every client id.
+    let separator = settings.get("separator", "/".to_owned())?;
     let process = Process(settings.text("pid")?.parse()?);
     let devices = load(Path::new(settings.text("ids")?), count)?;
     // A few connections first: what the server makes once is not counted as belonging to each.
@@ -41,13 +43,13 @@ pub(crate) async fn run(settings: &Settings) -> Result<Value> {
         };
         // With fewer devices than connections, a device opens several, each in a slot of its own.
         let slot = number / devices.len();
-        let gate = Arc::clone(&gate);
+        let (gate, separator) = (Arc::clone(&gate), separator.clone());
         opening.spawn(async move {
             let _permit = gate.acquire().await?;
             let client_id = if slot == 0 {
                 device.id.clone()
             } else {
-                format!("{}/{slot}", device.id)
+                format!("{}{separator}{slot}", device.id)
             };
             let mut client = Client::connect(&device, &client_id, port, five).await?;
             client

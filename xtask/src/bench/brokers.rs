@@ -45,6 +45,8 @@ impl Peer {
 pub(super) struct Broker {
     child: Child,
     pub(super) port: u16,
+    /// What stands between a device and its slot in a client id.
+    pub(super) separator: char,
 }
 
 impl Drop for Broker {
@@ -139,6 +141,7 @@ impl Broker {
         let mut broker = Self {
             child: logged(&mut command, peer.name())?,
             port,
+            separator: if peer == Peer::Mqttv5 { '-' } else { '/' },
         };
         broker.wait_until(peer.name(), || TcpStream::connect(("127.0.0.1", port)).ok())?;
         Ok(broker)
@@ -168,6 +171,7 @@ impl Broker {
         let mut broker = Self {
             child: logged(&mut command, "stockade")?,
             port: 0,
+            separator: '/',
         };
         let addresses: Value = broker.wait_until("stockade", || {
             fs_err::read(&said)

@@ -78,8 +78,16 @@ pub(super) fn all(plan: &Plan, broker: &Broker, devices: &Path, name: &str) -> M
         } else {
             "idle 1000"
         };
-        let n = format!("n={count}");
-        measured.run(broker, devices, &["idle", &n], &[("kib_each", row)]);
+        let (n, separator) = (
+            format!("n={count}"),
+            format!("separator={}", broker.separator),
+        );
+        measured.run(
+            broker,
+            devices,
+            &["idle", &n, &separator],
+            &[("kib_each", row)],
+        );
     }
     measured.run(
         broker,

@@ -16,6 +16,8 @@
 
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod packet;
 mod property;
 mod reason;

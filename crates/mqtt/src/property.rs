@@ -34,7 +34,7 @@ pub(crate) mod id {
     pub(crate) const USER_PROPERTY: u8 = 0x26;
     pub(crate) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
     pub(crate) const WILDCARD_AVAILABLE: u8 = 0x28;
-    pub(crate) const SUBSCRIPTION_ID_AVAILABLE: u8 = 0x29;
+    pub(crate) const SUB_ID_AVAILABLE: u8 = 0x29;
     pub(crate) const SHARED_AVAILABLE: u8 = 0x2A;
 }
 
@@ -260,7 +260,7 @@ fn skip<'a>(reader: &mut Reader<'a>, property: u8) -> Result<(), DecodeError> {
         | id::MAXIMUM_QOS
         | id::RETAIN_AVAILABLE
         | id::WILDCARD_AVAILABLE
-        | id::SUBSCRIPTION_ID_AVAILABLE
+        | id::SUB_ID_AVAILABLE
         | id::SHARED_AVAILABLE => reader.take(1)?,
         id::SERVER_KEEP_ALIVE | id::RECEIVE_MAXIMUM | id::TOPIC_ALIAS_MAXIMUM | id::TOPIC_ALIAS => {
             reader.take(2)?

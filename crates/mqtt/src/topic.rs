@@ -206,8 +206,9 @@ impl<'a> TopicFilter<'a> {
         if self.starts_with_wildcard() && other.0.starts_with('$') {
             return false;
         }
-        // No name has zero levels, so "#" alone is the same set as "+/#". With that form, a '#' in either filter always
-        // includes the case of no further level, and the two can be compared level by level.
+        // A '#' includes the parent level, but no name has zero levels and no name is empty: "#" alone is the same set as
+        // "+/#", and "/#" as "/+/#". With those forms a '#' in either filter always includes the case of no further level,
+        // and the two can be compared level by level.
         let mut ours = self.normal().split('/');
         let mut theirs = other.normal().split('/');
         loop {
@@ -225,7 +226,11 @@ impl<'a> TopicFilter<'a> {
     }
 
     fn normal(self) -> &'a str {
-        if self.0 == "#" { "+/#" } else { self.0 }
+        match self.0 {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            other => other,
+        }
     }
 }
 

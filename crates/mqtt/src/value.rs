@@ -68,6 +68,9 @@ impl QoS {
 pub struct PacketId(pub NonZeroU16);
 
 impl PacketId {
+    /// The lowest identifier.
+    pub const MIN: Self = Self(NonZeroU16::MIN);
+
     /// The identifier for a number, `None` for zero.
     pub const fn new(value: u16) -> Option<Self> {
         match NonZeroU16::new(value) {

@@ -118,9 +118,7 @@ impl<'a> ConnAckProperties<'a> {
                 id::REASON_STRING => block.text(&mut found.reason_string)?,
                 id::USER_PROPERTY => block.user()?,
                 id::WILDCARD_AVAILABLE => block.flag(&mut found.wildcard_subscription_available)?,
-                id::SUBSCRIPTION_ID_AVAILABLE => {
-                    block.flag(&mut found.subscription_id_available)?
-                }
+                id::SUB_ID_AVAILABLE => block.flag(&mut found.subscription_id_available)?,
                 id::SHARED_AVAILABLE => block.flag(&mut found.shared_subscription_available)?,
                 id::SERVER_KEEP_ALIVE => block.u16(&mut found.server_keep_alive)?,
                 id::RESPONSE_INFO => block.text(&mut found.response_information)?,
@@ -156,10 +154,7 @@ impl PropertySet for ConnAckProperties<'_> {
         out.u16(id::TOPIC_ALIAS_MAXIMUM, self.topic_alias_maximum);
         out.text(id::REASON_STRING, self.reason_string);
         out.flag(id::WILDCARD_AVAILABLE, self.wildcard_subscription_available);
-        out.flag(
-            id::SUBSCRIPTION_ID_AVAILABLE,
-            self.subscription_id_available,
-        );
+        out.flag(id::SUB_ID_AVAILABLE, self.subscription_id_available);
         out.flag(id::SHARED_AVAILABLE, self.shared_subscription_available);
         out.u16(id::SERVER_KEEP_ALIVE, self.server_keep_alive);
         out.text(id::RESPONSE_INFO, self.response_information);

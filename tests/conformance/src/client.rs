@@ -78,6 +78,11 @@ impl Client {
         }
     }
 
+    /// Waits for longer than usual before it gives up.
+    pub(crate) fn patience(&mut self, time: Duration) {
+        self.connection.socket.set_read_timeout(Some(time)).expect("a TCP socket");
+    }
+
     /// A packet identifier that no test uses by hand.
     pub(crate) fn fresh_id(&mut self) -> u16 {
         self.next_id += 1;

@@ -86,6 +86,12 @@ impl Server {
         (client, connack.session_present)
     }
 
+    /// Whether a subscription to [`FORBIDDEN`] is refused. The reference accepts it and then
+    /// delivers nothing.
+    pub(crate) fn refuses_subscriptions(&self) -> bool {
+        !matches!(self, Self::Mosquitto(_))
+    }
+
     /// A client identifier that the server refuses from `device`.
     pub(crate) fn refused_client_id(&self) -> Option<&'static str> {
         match self {

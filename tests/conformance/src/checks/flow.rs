@@ -37,7 +37,7 @@ pub(crate) fn receive_maximum_is_respected(server: &Server, version: Version) {
         let mut open = messages(subscriber.fence());
         let mut seen = Vec::new();
         while !open.is_empty() {
-            assert!(open.len() <= usize::from(maximum), "{} at once", open.len());
+            assert!(open.len() <= usize::from(maximum), "{open:?}");
             let first = open.remove(0);
             seen.push(first.text().to_owned());
             subscriber.send(&wire::ack(PUBACK, first.packet_id));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::pass_expiry;
 use crate::server::Server;
-use crate::wire::{Connect, Properties, Publish, V5, V311, Version, Will, id};
+use crate::wire::{PUBREC, Connect, Properties, Publish, V5, V311, Version, Will, id};
 
 /// A stored session with a subscription to `t/a`, its connection closed.
 pub(crate) fn store(server: &Server, version: Version, name: &str) {
@@ -128,11 +128,12 @@ pub(crate) fn lasts_while_connected(server: &Server, version: Version) {
     let (mut client, _) = server.connect_with(&connect);
     client.subscribe("t/a", 1);
     client.send_publish(&Publish::new("t/b", "open").qos(2, 77));
+    client.await_ack(PUBREC, 77);
     pass_expiry();
     client.publish(&Publish::new("t/a", "x").qos(1, 1));
     assert_eq!(client.receive().text(), "x");
     client.send_publish(&Publish::new("t/b", "open").qos(2, 77).dup());
-    client.await_ack(crate::wire::PUBREC, 77);
+    client.await_ack(PUBREC, 77);
 }
 
 pub(crate) fn ends_when_its_expiry_has_passed(server: &Server, version: Version) {
@@ -180,6 +181,7 @@ pub(crate) fn keep_alive_is_enforced(server: &Server, version: Version) {
         "the client's own is used"
     );
     let start = Instant::now();
+    client.patience(Duration::from_secs(10));
     let reason = client.refused();
     let silent = start.elapsed();
     assert!(

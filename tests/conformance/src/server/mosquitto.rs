@@ -32,7 +32,7 @@ impl Mosquitto {
             .expect("a free port")
             .port();
         let rights = files.path().join("acl");
-        fs_err::write(&rights, "topic readwrite t/#\ntopic read $SYS/#\n").expect("written");
+        fs_err::write(&rights, "pattern readwrite t/#\npattern read $SYS/#\n").expect("written");
         let lines = [
             format!("listener {port} 127.0.0.1"),
             "allow_anonymous true".into(),

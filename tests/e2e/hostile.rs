@@ -1,10 +1,11 @@
 //! Bad input: whoever sends it is shut out, nobody else notices, nothing panics.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use socket2::{Domain, Socket, Type};
 use stockade_e2e::session::Connection;
 use stockade_e2e::tools::{text, without};
 use stockade_e2e::{Device, Gateway};
@@ -44,6 +45,13 @@ fn is_shut_out(device: &Device, five: Five, bytes: &[u8]) -> Result<bool> {
     Ok(false)
 }
 
+fn connect_from(source: Ipv4Addr, port: u16) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    Ok(socket.into())
+}
+
 #[test]
 fn silent_sockets_stop_nobody() -> Result<()> {
     if tools_are_missing() {
@@ -51,12 +59,14 @@ fn silent_sockets_stop_nobody() -> Result<()> {
     }
     let gateway = Gateway::with_probe()?;
     let device = gateway.enrol("probe", "porch")?;
+    // From several addresses, more than any one may hold open, and more than 256 in all.
     let mut silent = Vec::new();
-    for number in 0..300 {
-        let mut socket = TcpStream::connect(("127.0.0.1", device.port))?;
+    for number in 0..900_u32 {
+        let [.., last] = (2 + number % 3).to_be_bytes();
+        let mut socket = connect_from(Ipv4Addr::new(127, 0, 0, last), device.port)?;
         if number % 2 == 0 {
-            // The head of a ClientHello that never comes to its end.
-            socket.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01])?;
+            // The head of a ClientHello that never comes to its end. The gateway may have hung up on some.
+            drop(socket.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
         }
         silent.push(socket);
     }

@@ -1,5 +1,6 @@
 //! A client over a byte stream: sends whatever it is told to, reads strictly, waits for events.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -14,6 +15,15 @@ use crate::wire::{
 
 /// How long an answer that is due may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static IMPATIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// For tests that are known to fail: this thread's clients do not wait long for it.
+pub(crate) fn lose_patience() {
+    IMPATIENT.set(true);
+}
 
 /// A byte stream, plain or TLS.
 pub(crate) trait Stream: Read + Write + Send {}
@@ -56,14 +66,16 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(connection: Connection, version: Version) -> Self {
-        connection.socket.set_nodelay(true).expect("a TCP socket");
-        connection
-            .socket
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a TCP socket");
-        connection
-            .socket
-            .set_write_timeout(Some(PATIENCE))
+        let socket = &connection.socket;
+        let patience = if IMPATIENT.get() {
+            PATIENCE / 4
+        } else {
+            PATIENCE
+        };
+        socket
+            .set_nodelay(true)
+            .and_then(|()| socket.set_read_timeout(Some(patience)))
+            .and_then(|()| socket.set_write_timeout(Some(PATIENCE)))
             .expect("a TCP socket");
         Self {
             connection,
@@ -80,7 +92,10 @@ impl Client {
 
     /// Waits for longer than usual before it gives up.
     pub(crate) fn patience(&mut self, time: Duration) {
-        self.connection.socket.set_read_timeout(Some(time)).expect("a TCP socket");
+        self.connection
+            .socket
+            .set_read_timeout(Some(time))
+            .expect("a TCP socket");
     }
 
     /// A packet identifier that no test uses by hand.

@@ -99,7 +99,11 @@ fn provoke(server: &Server, client: &mut crate::client::Client) -> Vec<(&'static
         seen.push(("PUBREL", ack.properties));
     }
     let codes = client.subscribe_with(&Properties::new(), &[(FORBIDDEN, 0)]);
-    assert_eq!(codes.codes[0] >= 0x80, server.refuses_subscriptions(), "{codes:?}");
+    assert_eq!(
+        codes.codes[0] >= 0x80,
+        server.refuses_subscriptions(),
+        "{codes:?}"
+    );
     seen.push(("SUBACK", codes.properties));
     seen.push(("UNSUBACK", client.unsubscribe(&["t/never"]).properties));
     seen

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::pass_expiry;
 use crate::server::Server;
-use crate::wire::{PUBREC, Connect, Properties, Publish, V5, V311, Version, Will, id};
+use crate::wire::{Connect, PUBREC, Properties, Publish, V5, V311, Version, Will, id};
 
 /// A stored session with a subscription to `t/a`, its connection closed.
 pub(crate) fn store(server: &Server, version: Version, name: &str) {

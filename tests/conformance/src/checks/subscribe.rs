@@ -151,7 +151,12 @@ pub(crate) fn many_filters_one_answer(server: &Server, version: Version) {
         filters.len(),
         "[MQTT-3.8.4-6] one code a filter"
     );
-    assert_eq!(codes[2] >= 0x80, server.refuses_subscriptions(), "{:#04x}", codes[2]);
+    assert_eq!(
+        codes[2] >= 0x80,
+        server.refuses_subscriptions(),
+        "{:#04x}",
+        codes[2]
+    );
     assert_eq!(
         [codes[0], codes[1], codes[3], codes[4]],
         [0, 2, 1, 1],
@@ -176,7 +181,11 @@ pub(crate) fn codes_tell_the_truth(server: &Server, version: Version) {
         assert_eq!(client.receive().qos, granted);
     }
     let refused = client.try_subscribe(FORBIDDEN, 0);
-    assert_eq!(refused >= 0x80, server.refuses_subscriptions(), "{refused:#04x}");
+    assert_eq!(
+        refused >= 0x80,
+        server.refuses_subscriptions(),
+        "{refused:#04x}"
+    );
 }
 
 /// The lower of the QoS published and the QoS granted.

@@ -65,6 +65,14 @@ impl PcrSet {
     }
 }
 
+/// A register that a TPM does not have is left out.
+impl FromIterator<u8> for PcrSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(registers: I) -> Self {
+        let known = registers.into_iter().filter(|&pcr| pcr <= Self::LAST);
+        Self(known.fold(0, |set, pcr| set | bit(pcr)))
+    }
+}
+
 fn bit(pcr: u8) -> u32 {
     1_u32.checked_shl(pcr.into()).unwrap_or_default()
 }

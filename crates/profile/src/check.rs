@@ -1,9 +1,19 @@
 //! What must hold across sections. It works on the tree, so that a fault in one section hides no fault of another.
 
-use crate::Endpoint;
 use crate::fault::{Faulted, Faults, Malformed, nearest, quote};
 use crate::net::PortRange;
 use crate::read::{Entry, Form as _, Node};
+use crate::{Control, Endpoint};
+
+/// The controls that only something inside the device can see or enforce.
+pub(crate) const INSIDE: [Control; 6] = [
+    Control::Boot,
+    Control::Privileges,
+    Control::Programs,
+    Control::Mac,
+    Control::Ports,
+    Control::Tamper,
+];
 
 /// Reports what does not hold.
 pub(crate) fn across(root: &Node, faults: &Faults) -> Result<(), Faulted> {
@@ -117,12 +127,11 @@ fn services(root: &Node, faults: &Faults) {
 
 /// Where nothing of ours runs, these can be neither seen nor enforced.
 fn agentless(root: &Node, faults: &Faults) {
-    const INSIDE: [&str; 6] = ["boot", "privileges", "programs", "mac", "ports", "tamper"];
     if root.find(&["device", "class"]).and_then(Node::as_text) != Some("agentless") {
         return;
     }
     for section in entries(Some(root)) {
-        if INSIDE.contains(&section.key.as_str()) {
+        if INSIDE.iter().any(|control| control.as_str() == section.key) {
             let wrong = format!("an agentless device can not be held to [{}]", section.key);
             let help = "what the gateway can hold it to: comms, protocols, upnp, firewall, data";
             faults.warn(section.key_at, Malformed::new(wrong).help(help));

@@ -82,18 +82,25 @@ pub enum Treatment {
 impl Form for Treatment {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
         let mut keys = Keys::of(node, faults)?;
-        let treatment = match keys.required("use", "\"keep\"")? {
-            Use::Keep => Ok(Self::Keep),
-            Use::Drop => Ok(Self::Drop),
-            Use::Generalise => keys
-                .required("to", "\"1min\"")
-                .map(|to| Self::Generalise { to }),
-            Use::Pseudonym => keys
-                .required("scope", "\"dataset\"")
-                .map(|scope| Self::Pseudonym { scope }),
-            Use::Seal => keys
-                .some("readers", "[\"owner\"]")
-                .map(|readers| Self::Seal { readers }),
+        let treatment = match keys.required("use", "\"keep\"") {
+            Ok(Use::Keep) => Ok(Self::Keep),
+            Ok(Use::Drop) => Ok(Self::Drop),
+            Ok(Use::Generalise) => {
+                let to = keys.required("to", "\"1min\"");
+                to.map(|to| Self::Generalise { to })
+            }
+            Ok(Use::Pseudonym) => {
+                let scope = keys.required("scope", "\"dataset\"");
+                scope.map(|scope| Self::Pseudonym { scope })
+            }
+            Ok(Use::Seal) => {
+                let readers = keys.some("readers", "[\"owner\"]");
+                readers.map(|readers| Self::Seal { readers })
+            }
+            Err(faulted) => {
+                keys.know(&["to", "scope", "readers"]);
+                Err(faulted)
+            }
         };
         keys.finish()?;
         treatment

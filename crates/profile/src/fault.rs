@@ -1,6 +1,7 @@
 //! Faults: what is wrong in a profile, and where.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 /// More faults than this are counted, not kept.
 const MAX_FAULTS: usize = 1_000;
@@ -100,6 +101,8 @@ struct Raw {
     severity: Severity,
     message: String,
     help: Option<String>,
+    /// Whether it is a fault of the notation itself.
+    syntax: bool,
 }
 
 /// Gathers faults while a document is read.
@@ -112,29 +115,38 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn error(&self, at: At, wrong: Malformed) -> Faulted {
-        self.push(at, Severity::Error, wrong);
+        self.push(at, Severity::Error, wrong, false);
         Faulted(())
     }
 
     pub(crate) fn warn(&self, at: At, wrong: Malformed) {
-        self.push(at, Severity::Warning, wrong);
+        self.push(at, Severity::Warning, wrong, false);
     }
 
     /// A fault of the notation itself: what was read near it can not be relied on.
     pub(crate) fn syntax(&self, at: At, wrong: Malformed) -> Faulted {
         self.syntax.borrow_mut().push(at);
-        self.error(at, wrong)
+        self.push(at, Severity::Error, wrong, true);
+        Faulted(())
     }
 
     /// Something is missing, which says nothing if the notation is broken elsewhere.
     pub(crate) fn missing(&self, at: At, wrong: Malformed) -> Faulted {
         if self.syntax.borrow().is_empty() {
-            self.push(at, Severity::Error, wrong);
+            self.push(at, Severity::Error, wrong, false);
         }
         Faulted(())
     }
 
-    fn push(&self, at: At, severity: Severity, Malformed { message, help }: Malformed) {
+    /// Takes back that something is missing, once it is found to be there under a mistyped name.
+    pub(crate) fn retract(&self, at: At, message: &str) {
+        self.raw
+            .borrow_mut()
+            .retain(|raw| raw.at != at || raw.message != message);
+    }
+
+    fn push(&self, at: At, severity: Severity, wrong: Malformed, syntax: bool) {
+        let Malformed { message, help } = wrong;
         let mut raw = self.raw.borrow_mut();
         if raw.len() < MAX_FAULTS {
             raw.push(Raw {
@@ -142,6 +154,7 @@ impl Faults {
                 severity,
                 message,
                 help,
+                syntax,
             });
         } else {
             self.more.set(self.more.get().saturating_add(1));
@@ -160,23 +173,25 @@ impl Faults {
     /// All faults with their places in `source`, in the order of the text.
     pub(crate) fn locate(self, source: &str) -> Vec<Fault> {
         let lines = Lines::of(source);
-        let broken: Vec<usize> = self
-            .syntax
-            .into_inner()
-            .iter()
-            .map(|at| lines.number(at.start))
-            .collect();
+        let broken = self.syntax.into_inner();
+        let broken: BTreeSet<usize> = broken.iter().map(|at| lines.number(at.start)).collect();
         let mut raw = self.raw.into_inner();
         raw.sort_by_key(|raw| (raw.at.start, raw.severity));
         let mut faults: Vec<Fault> = Vec::with_capacity(raw.len());
+        let mut told = BTreeSet::new();
         for Raw {
             at,
             severity,
             message,
             help,
+            syntax,
         } in raw
         {
             let (line, column, length) = lines.place(at);
+            // On a line with broken notation nothing else means what it seems to.
+            if broken.contains(&line) && !(syntax && told.insert(line)) {
+                continue;
+            }
             let fault = Fault {
                 line,
                 column,
@@ -185,9 +200,7 @@ impl Faults {
                 help,
                 severity,
             };
-            // Beside broken notation nothing else on the line means what it seems to.
-            let shadowed = broken.contains(&line) && faults.iter().any(|other| other.line == line);
-            if !shadowed && faults.last() != Some(&fault) {
+            if faults.last() != Some(&fault) {
                 faults.push(fault);
             }
         }

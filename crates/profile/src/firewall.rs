@@ -143,8 +143,8 @@ impl Firewall {
         }
         for rule in &self.inward {
             let (from, limit) = (rule.from.spoken(), rate(rule.rate));
-            let (protocol, port) = (rule.protocol, rule.port);
-            let text = format!("may be reached from {from} on {protocol} port {port}{limit}");
+            let (protocol, port) = (rule.protocol, rule.port.spoken());
+            let text = format!("may be reached from {from} on {protocol} {port}{limit}");
             words.say(CONTROL, text);
         }
         if self.outward.is_empty() {
@@ -152,10 +152,10 @@ impl Firewall {
         }
         for rule in &self.outward {
             let (to, limit) = (rule.to.spoken(), rate(rule.rate));
-            let (protocol, port) = (rule.protocol, rule.port);
+            let (protocol, port) = (rule.protocol, rule.port.spoken());
             words.say(
                 CONTROL,
-                format!("may connect to {to} on {protocol} port {port}{limit}"),
+                format!("may connect to {to} on {protocol} {port}{limit}"),
             );
         }
     }

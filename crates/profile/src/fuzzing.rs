@@ -1,6 +1,12 @@
 //! The bodies of the fuzz targets: what must hold for any bytes.
 
-use crate::{Profile, check, render, verify};
+use crate::{Profile, VerifyingKey, check, render, verify};
+
+/// The public half of the key that signed the corpus; its private half is 32 bytes of 1, so nobody may trust it.
+const CORPUS_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAiojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=
+-----END PUBLIC KEY-----
+";
 
 /// Reading text never panics, every fault can be shown, and a sound profile survives its canonical form.
 pub fn profile_parse(data: &[u8]) {
@@ -28,10 +34,17 @@ pub fn profile_parse(data: &[u8]) {
     }
 }
 
-/// Reading signed and canonical bytes never panics; what is read is written as the same bytes; nothing is trusted without a key.
+/// Reading signed and canonical bytes never panics, what is read has but one form, and no key means no trust.
 pub fn profile_cose(data: &[u8]) {
     assert!(verify(data, &[]).is_err(), "no key, no trust");
     if let Ok(profile) = Profile::from_canonical(data) {
         assert_eq!(profile.canonical(), data, "one form");
+    }
+    let trusted: Vec<VerifyingKey> = VerifyingKey::from_pem(CORPUS_KEY).into_iter().collect();
+    assert!(!trusted.is_empty(), "the key of the corpus is sound");
+    if let Ok(verified) = verify(data, &trusted) {
+        let bytes = verified.into_profile().canonical();
+        let signed = data.windows(bytes.len()).any(|window| window == bytes);
+        assert!(signed, "what is taken is what was signed");
     }
 }

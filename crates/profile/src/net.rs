@@ -62,6 +62,15 @@ impl PortRange {
         self.last.get()
     }
 
+    /// For a sentence: `port 443`, `ports 1-2`.
+    pub(crate) fn spoken(self) -> String {
+        if self.first == self.last {
+            format!("port {self}")
+        } else {
+            format!("ports {self}")
+        }
+    }
+
     /// Whether a port is in the range.
     pub fn contains(self, port: u16) -> bool {
         (self.first()..=self.last()).contains(&port)
@@ -268,7 +277,7 @@ impl FromStr for Endpoint {
         match text {
             "gateway" => return Ok(Self::Gateway),
             "local-network" => return Ok(Self::LocalNetwork),
-            "" => return Err(Malformed::new("the other end is empty").help(ENDPOINT_HELP)),
+            "" => return Err(Malformed::new("an endpoint can not be empty").help(ENDPOINT_HELP)),
             _ => (),
         }
         if let Some(model) = text.strip_prefix("model:") {
@@ -283,7 +292,7 @@ impl FromStr for Endpoint {
         if text.contains('.') {
             return text.parse().map(Self::Host);
         }
-        let wrong = Malformed::new(format!("`{}` is no other end of a connection", quote(text)));
+        let wrong = Malformed::new(format!("`{}` is not an endpoint", quote(text)));
         Err(match nearest(text, ["gateway", "local-network"]) {
             Some(word) => wrong.help(format!("did you mean \"{word}\"?")),
             None => wrong.help(ENDPOINT_HELP),

@@ -38,26 +38,23 @@ impl std::str::FromStr for TlsVersion {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let plain = text.to_ascii_lowercase();
-        match plain.trim_start_matches(['t', 'l', 's', 'v', ' ']) {
+        let wrong = |what: &str| Malformed::new(format!("`{}` {what}", quote(text)));
+        let broken = "can not be allowed by any profile";
+        if plain.starts_with("ssl") {
+            // RFC 6176 forbids SSL 2.0, RFC 7568 SSL 3.0.
+            return Err(wrong(broken).help("it is broken (RFC 7568); write \"1.3\""));
+        }
+        match plain.trim_start_matches(['t', 'l', 's', 'v', ' ', '-', '_']) {
             "1.3" if plain == "1.3" => Ok(Self::V1_3),
             "1.2" if plain == "1.2" => Ok(Self::V1_2),
             near @ ("1.2" | "1.3") => {
-                let wrong = Malformed::new(format!("`{}` is not a version", quote(text)));
-                Err(wrong.help(format!("did you mean \"{near}\"?")))
+                Err(wrong("is not a version").help(format!("did you mean \"{near}\"?")))
             }
-            // RFC 8996 forbids TLS 1.0 and 1.1, RFC 7568 SSL 3.0, RFC 6176 SSL 2.0.
-            "1.1" | "1.0" | "1" | "2" | "3" | "2.0" | "3.0" | "" => {
-                let wrong = format!("`{}` can not be allowed by any profile", quote(text));
-                Err(Malformed::new(wrong).help("it is broken (RFC 8996); write \"1.3\""))
+            "1" | "1.0" | "1.1" => {
+                Err(wrong(broken).help("it is broken (RFC 8996); write \"1.3\""))
             }
-            _ if plain.starts_with("ssl") => {
-                let wrong = format!("`{}` can not be allowed by any profile", quote(text));
-                Err(Malformed::new(wrong).help("it is broken (RFC 7568); write \"1.3\""))
-            }
-            _ => {
-                let wrong = Malformed::new(format!("`{}` is not a version of TLS", quote(text)));
-                Err(wrong.help("\"1.3\", and \"1.2\" beside it if there must be"))
-            }
+            _ => Err(wrong("is not a version of TLS")
+                .help("\"1.3\", and \"1.2\" beside it if there must be")),
         }
     }
 }

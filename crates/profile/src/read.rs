@@ -93,9 +93,23 @@ pub(crate) trait Text: FromStr<Err = Malformed> + Display {}
 
 impl<T: Text> Form for T {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
-        text(node, faults)?
-            .parse()
-            .map_err(|wrong| faults.error(node.at, wrong))
+        let text = text(node, faults)?;
+        text.parse().map_err(|wrong: Malformed| {
+            // A blank or a capital too many is worth more than a word about the grammar.
+            let plain = text.split_whitespace().collect::<String>();
+            let meant = [plain.to_lowercase(), plain];
+            let meant = meant
+                .iter()
+                .find(|meant| *meant != text && meant.parse::<T>().is_ok());
+            let help = meant.map(|meant| format!("did you mean \"{}\"?", quote(meant)));
+            faults.error(
+                node.at,
+                Malformed {
+                    help: help.or(wrong.help),
+                    ..wrong
+                },
+            )
+        })
     }
 
     fn write(&self) -> Value {
@@ -239,11 +253,9 @@ impl<'n> Keys<'n> {
         example: &str,
     ) -> Result<T, Faulted> {
         self.optional(key)?.ok_or_else(|| {
-            let missing = Malformed::new(format!("missing key `{key}`"));
-            self.faults.missing(
-                self.at,
-                missing.help(format!("for example `{key} = {example}`")),
-            )
+            let help = format!("for example `{key} = {example}`");
+            self.faults
+                .missing(self.at, Malformed::new(missing(key)).help(help))
         })
     }
 
@@ -305,23 +317,33 @@ impl<'n> Keys<'n> {
         self.faults.warn(self.place(key), wrong);
     }
 
-    /// Refuses every key that was not asked for.
-    pub(crate) fn finish(self) -> Result<(), Faulted> {
-        let mut outcome = Ok(());
-        for entry in self.entries {
-            if !self.known.contains(&entry.key.as_str()) {
-                outcome = Err(self.faults.error(entry.key_at, self.unknown(&entry.key)));
-            }
-        }
-        outcome
+    /// Makes keys known that this table has only in other cases.
+    pub(crate) fn know(&mut self, keys: &[&'static str]) {
+        self.known.extend(keys);
     }
 
-    fn unknown(&self, key: &str) -> Malformed {
-        let unknown = Malformed::new(format!("unknown key `{}`", quote(key)));
-        match nearest(key, self.known.iter().copied()) {
-            Some(known) => unknown.help(format!("did you mean `{known}`?")),
-            None => unknown.help(format!("known here: {}", known_words(&self.known))),
+    /// Refuses every key that was not asked for.
+    pub(crate) fn finish(self) -> Result<(), Faulted> {
+        let known = |key: &str| self.known.contains(&key);
+        let absent = self
+            .known
+            .iter()
+            .copied()
+            .filter(|key| self.node(key).is_none());
+        let absent: Vec<&str> = absent.collect();
+        let mut outcome = Ok(());
+        for entry in self.entries.iter().filter(|entry| !known(&entry.key)) {
+            let unknown = Malformed::new(format!("unknown key `{}`", quote(&entry.key)));
+            let unknown = match nearest(&entry.key, absent.iter().copied()) {
+                Some(meant) => {
+                    self.faults.retract(self.at, &missing(meant));
+                    unknown.help(format!("did you mean `{meant}`?"))
+                }
+                None => unknown.help(format!("known here: {}", known_words(&self.known))),
+            };
+            outcome = Err(self.faults.error(entry.key_at, unknown));
         }
+        outcome
     }
 
     fn node(&self, key: &str) -> Option<&'n Node> {
@@ -454,6 +476,10 @@ fn show(value: &Value) -> String {
         Value::Boolean(flag) => flag.to_string(),
         Value::List(_) | Value::Table(_) | Value::Other(_) => value.kind().to_owned(),
     }
+}
+
+fn missing(key: &str) -> String {
+    format!("missing key `{key}`")
 }
 
 /// Words in backticks, with commas.

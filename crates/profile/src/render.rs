@@ -47,7 +47,7 @@ fn one(
     writeln!(out, "{}: {message}", severity.as_str())?;
     writeln!(out, "{blank:gutter$}--> {file}:{line}:{column}")?;
     writeln!(out, "{blank:gutter$} |")?;
-    writeln!(out, "{line:gutter$} | {shown}")?;
+    writeln!(out, "{}", format!("{line:gutter$} | {shown}").trim_end())?;
     writeln!(out, "{blank:gutter$} | {mark}")?;
     if let Some(help) = help {
         writeln!(out, "{blank:gutter$} = help: {help}")?;

@@ -103,18 +103,20 @@ impl Form for Tamper {
 impl Form for TamperInput {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
         let mut keys = Keys::of(node, faults)?;
-        let input = match keys.required("kind", "\"gpio\"")? {
-            InputKind::Gpio => {
+        let input = match keys.required("kind", "\"gpio\"") {
+            Ok(InputKind::Gpio) => {
                 let line = keys.required("line", "\"CASE_OPEN\"");
                 let active = keys.required("active", "\"high\"");
                 line.and_then(|line| {
-                    Ok(Self::Gpio {
-                        line,
-                        active: active?,
-                    })
+                    let active = active?;
+                    Ok(Self::Gpio { line, active })
                 })
             }
-            InputKind::Chassis => Ok(Self::Chassis),
+            Ok(InputKind::Chassis) => Ok(Self::Chassis),
+            Err(faulted) => {
+                keys.know(&["line", "active"]);
+                Err(faulted)
+            }
         };
         keys.finish()?;
         input

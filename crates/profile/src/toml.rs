@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::fault::{At, Faults, Malformed};
+use crate::fault::{At, Faulted, Faults, Malformed};
 use crate::read::{Entry, Node, Value};
 
 /// Deeper than any profile, and far from the end of the stack.
@@ -18,7 +18,12 @@ pub(crate) fn tree(source: &str, faults: &Faults) -> Node {
             start: span.start,
             end: span.end,
         };
-        faults.syntax(at, Malformed::new(wrong.message()));
+        if wrong.message() == "duplicate key" {
+            let twice = Malformed::new("this key is said twice");
+            let _: Faulted = faults.error(at, twice.help("remove one of the two"));
+        } else {
+            let _: Faulted = faults.syntax(at, Malformed::new(wrong.message()));
+        }
     }
     Node {
         at: At::default(),
@@ -33,7 +38,7 @@ fn node(value: &Spanned<DeValue<'_>>, depth: usize, faults: &Faults) -> Node {
         end: span.end,
     };
     if depth > MAX_DEPTH {
-        faults.syntax(at, Malformed::new("nested too deeply"));
+        let _: Faulted = faults.syntax(at, Malformed::new("nested too deeply"));
         return Node {
             at,
             value: Value::Other("nothing"),

@@ -175,6 +175,7 @@ pub struct Step(u64);
 impl Step {
     const DECIMALS: usize = 6;
     const ONE: u64 = 1_000_000;
+    const MAX: u64 = 1_000_000 * Self::ONE;
 
     /// The step in millionths; never zero.
     pub fn millionths(self) -> u64 {
@@ -192,7 +193,7 @@ impl Step {
         }
         let part = digits(&format!("{part:0<6}"))?;
         let step = digits(whole)?.checked_mul(Self::ONE)?.checked_add(part)?;
-        (step != 0 && step <= Self::ONE.pow(2)).then_some(Self(step))
+        (step != 0 && step <= Self::MAX).then_some(Self(step))
     }
 }
 
@@ -241,7 +242,12 @@ impl FromStr for Generalisation {
             }
             _ => Step::parse(text).map(Self::Step).ok_or_else(|| {
                 let wrong = Malformed::new(format!("`{}` can not be rounded to", quote(text)));
-                wrong.help("a time \"1min\", a distance \"1km\", or a step of a number \"0.5\"")
+                let number = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+                wrong.help(if number && !text.is_empty() {
+                    "a step is from 0.000001 to 1000000"
+                } else {
+                    "a time \"1min\", a distance \"1km\", or a step of a number \"0.5\""
+                })
             }),
         }
     }
@@ -279,7 +285,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     (!unit.is_empty()).then_some((count, unit))
 }
 
-/// A plain decimal number; no sign, no leading zero.
+/// A plain decimal number without a sign, far from the end of its type.
 pub(crate) fn digits(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (plain && text.len() <= 18)

@@ -45,11 +45,12 @@ impl Form for Upnp {
                 .transpose()
         });
         let mappings = keys.or_default::<Vec<Mapping>>("mapping");
+        let mut bounded = Ok(());
         match (allow_enable, &max_duration, &mappings) {
             (Ok(true), Ok(None), _) => {
                 let wrong = Malformed::new("`allow-enable = true` needs `max-duration`");
                 let help = "say when it goes off by itself: `max-duration = \"1h\"`";
-                return Err(keys.error("allow-enable", wrong.help(help)));
+                bounded = Err(keys.error("allow-enable", wrong.help(help)));
             }
             (Ok(false), Ok(duration), Ok(mappings))
                 if duration.is_some() || !mappings.is_empty() =>
@@ -64,6 +65,7 @@ impl Form for Upnp {
             _ => (),
         }
         keys.finish()?;
+        bounded?;
         Ok(Self {
             allow_enable: allow_enable?,
             max_duration: max_duration?,
@@ -114,14 +116,11 @@ impl Upnp {
             }
             None => words.say(Control::Upnp, "UPnP: off, and can not be switched on"),
         }
-        for Mapping {
-            protocol,
-            external_ports,
-            internal_port,
-        } in &self.mappings
-        {
+        for mapping in &self.mappings {
+            let (protocol, port) = (mapping.protocol, mapping.internal_port);
+            let outside = mapping.external_ports.spoken();
             let text = format!(
-                "while UPnP is on, may open {protocol} port {external_ports} of the router to its port {internal_port}"
+                "while UPnP is on, may open {protocol} {outside} of the router to its port {port}"
             );
             words.say(Control::Upnp, text);
         }

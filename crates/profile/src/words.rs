@@ -1,6 +1,7 @@
 //! A profile in plain sentences, for the owner of a device.
 
-use crate::{Control, Profile, TopicTemplate};
+use crate::check::INSIDE;
+use crate::{Class, Control, Profile, TopicTemplate};
 
 /// One sentence about a device, and the control that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +46,25 @@ impl Profile {
         self.protocols.words(&mut words);
         self.upnp.words(&mut words);
         self.firewall.words(&mut words);
-        self.boot.words(&mut words);
         self.credentials.words(&mut words);
-        self.privileges.words(&mut words);
-        self.programs.words(&mut words);
         crate::updates::words(self.updates.as_ref(), &mut words);
-        crate::mac::words(self.mac.as_ref(), &mut words);
         crate::data::words(&self.data, &mut words);
-        self.ports.words(&mut words);
-        self.tamper.words(&mut words);
+        if self.device.class == Class::Agentless {
+            for control in INSIDE {
+                words.say(
+                    control,
+                    "can not be held to this: nothing of ours runs in it",
+                );
+            }
+        } else {
+            self.boot.words(&mut words);
+            self.privileges.words(&mut words);
+            self.programs.words(&mut words);
+            crate::mac::words(self.mac.as_ref(), &mut words);
+            self.ports.words(&mut words);
+            self.tamper.words(&mut words);
+        }
+        words.sentences.sort_by_key(|sentence| sentence.control);
         words.sentences
     }
 }

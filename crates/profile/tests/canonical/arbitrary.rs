@@ -1,0 +1,347 @@
+//! Any sound profile.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use stockade_profile::{
+    Boot, Class, Comms, Credentials, Demand, Device, Distance, Endpoint, Firewall, Front,
+    Generalisation, Inward, KeyStore, Level, Mac, MacSystem, Mapping, Outward, Peer, Permission,
+    PortRange, Ports, Privileges, Profile, Programs, Protocols, Publish, Radio, Rate, Response,
+    Schema, SchemaName, Scope, Ssh, Subscribe, Switch, Tamper, TamperInput, TlsVersion,
+    TopicTemplate, Transport, Treatment, Updates, Upnp, Usb, UsbId,
+};
+
+fn texts<T: FromStr<Err: Debug> + Debug>(pattern: &str) -> impl Strategy<Value = T> + use<T> {
+    proptest::string::string_regex(pattern)
+        .unwrap()
+        .prop_map(|text| text.parse().unwrap())
+}
+
+fn any_of<T: Copy + Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
+    select(all)
+}
+
+/// A list in which no two say the same.
+fn distinct<T: Debug, K: PartialEq>(
+    item: impl Strategy<Value = T>,
+    key: impl Fn(&T) -> K,
+) -> impl Strategy<Value = Vec<T>> {
+    vec(item, 0..4).prop_map(move |items| {
+        let mut kept: Vec<T> = Vec::new();
+        for item in items {
+            if !kept.iter().any(|other| key(other) == key(&item)) {
+                kept.push(item);
+            }
+        }
+        kept
+    })
+}
+
+fn set<T: Debug + Clone + PartialEq>(
+    item: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<T>> {
+    distinct(item, T::clone)
+}
+
+fn identifiers<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
+    texts("[a-z0-9][a-z0-9._-]{0,8}")
+}
+
+fn system_names<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
+    texts("[A-Za-z0-9_+@:~][A-Za-z0-9._+@:~-]{0,8}")
+}
+
+fn labels<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
+    texts("[a-zA-Zäß☃][a-zA-Z ä☃.]{0,8}[a-z]")
+}
+
+fn durations(bounds: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+    bounds.prop_map(Duration::from_secs)
+}
+
+fn rates() -> impl Strategy<Value = Rate> {
+    (
+        1_u32..,
+        prop_oneof![select(vec![1, 60, 3_600, 86_400]), 1_u64..100_000],
+    )
+        .prop_map(|(count, per)| Rate {
+            count,
+            per: Duration::from_secs(per),
+        })
+}
+
+fn port_ranges() -> impl Strategy<Value = PortRange> {
+    (1_u16.., 1_u16..).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b)).parse().unwrap())
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    (
+        labels(),
+        identifiers(),
+        1_u64..9_007_199_254_740_991,
+        any_of(Class::ALL),
+    )
+        .prop_map(|(manufacturer, model, version, class)| Device {
+            manufacturer,
+            model,
+            version,
+            class,
+        })
+}
+
+fn publish(schemas: Vec<SchemaName>) -> impl Strategy<Value = Publish> {
+    let schema = match schemas.as_slice() {
+        [] => Just(None).boxed(),
+        _ => option::of(select(schemas)).boxed(),
+    };
+    (
+        texts::<TopicTemplate>("[a-z]{1,4}/(\\$\\{device\\}|[a-zä]{0,3})(/x)?"),
+        1_u32..16_777_216,
+        option::of(rates()),
+        schema,
+    )
+        .prop_map(|(topic, max_bytes, rate, schema)| Publish {
+            topic,
+            max_bytes,
+            rate,
+            schema,
+        })
+}
+
+fn comms(schemas: Vec<SchemaName>) -> impl Strategy<Value = Comms> {
+    let subscribe =
+        texts::<TopicTemplate>("[a-z]{1,4}(/\\+|/[a-z]{1,3}|/\\$\\{device\\}){0,3}(/#)?");
+    let peer =
+        (identifiers(), set(identifiers()), identifiers()).prop_map(|(model, mut scope, one)| {
+            if scope.is_empty() {
+                scope.push(one);
+            }
+            Peer { model, scope }
+        });
+    (
+        any_of(KeyStore::ALL),
+        durations(3_600..=90 * 86_400),
+        distinct(publish(schemas), |rule| rule.topic.clone()),
+        set(subscribe.prop_map(|topic| Subscribe { topic })),
+        distinct(peer, |peer| peer.model.clone()),
+    )
+        .prop_map(|(key, certificate_life, publish, subscribe, peers)| Comms {
+            key,
+            certificate_life,
+            publish,
+            subscribe,
+            peers,
+        })
+}
+
+fn protocols() -> impl Strategy<Value = Protocols> {
+    use TlsVersion::{V1_2, V1_3};
+    let tls = select(vec![vec![V1_3], vec![V1_2, V1_3], vec![V1_3, V1_2]]);
+    let to = texts("(127\\.0\\.0\\.[1-9]|\\[::1\\]):[1-9][0-9]{0,3}");
+    let front = (1_u16.., to).prop_map(|(listen, to)| Front {
+        listen: listen.try_into().unwrap(),
+        to,
+    });
+    (tls, distinct(front, |front| front.listen)).prop_map(|(tls, fronts)| Protocols { tls, fronts })
+}
+
+fn upnp() -> impl Strategy<Value = Upnp> {
+    let mapping = (any_of(Transport::ALL), port_ranges(), 1_u16..).prop_map(
+        |(protocol, external_ports, internal)| Mapping {
+            protocol,
+            external_ports,
+            internal_port: internal.try_into().unwrap(),
+        },
+    );
+    (
+        any::<bool>(),
+        durations(60..=86_400),
+        any::<bool>(),
+        set(mapping),
+    )
+        .prop_map(|(allow_enable, limit, limited, mappings)| Upnp {
+            allow_enable,
+            max_duration: (allow_enable || limited).then_some(limit),
+            mappings,
+        })
+}
+
+fn firewall() -> impl Strategy<Value = Firewall> {
+    let endpoint = || {
+        prop_oneof![
+            texts::<Endpoint>("gateway|local-network|model:[a-z]{1,3}"),
+            texts::<Endpoint>("[a-z]{1,5}\\.[a-z0-9]{1,3}[a-z]"),
+            texts::<Endpoint>(
+                "[1-9]{1,2}\\.0\\.0\\.0/8|fd00:[1-9]::/32|10\\.[1-9]\\.0\\.1|fd00::[1-9]"
+            ),
+        ]
+    };
+    let rule = move || {
+        (
+            endpoint(),
+            any_of(Transport::ALL),
+            port_ranges(),
+            option::of(rates()),
+        )
+    };
+    let inward = rule().prop_map(|(from, protocol, port, rate)| Inward {
+        from,
+        protocol,
+        port,
+        rate,
+    });
+    let outward = rule().prop_map(|(to, protocol, port, rate)| Outward {
+        to,
+        protocol,
+        port,
+        rate,
+    });
+    (set(inward), set(outward)).prop_map(|(inward, outward)| Firewall { inward, outward })
+}
+
+fn boot() -> impl Strategy<Value = Boot> {
+    let demand = || option::of(any_of(Demand::ALL));
+    (demand(), any::<u32>(), demand()).prop_map(|(secure_boot, bits, verity)| Boot {
+        secure_boot,
+        measured: (0_u8..24).filter(|pcr| bits >> pcr & 1 == 1).collect(),
+        verity,
+    })
+}
+
+fn inside() -> impl Strategy<Value = (Credentials, Privileges, Programs, Option<Mac>)> {
+    let credentials =
+        (set(system_names()), any_of(Ssh::ALL)).prop_map(|(password_logins, ssh)| Credentials {
+            password_logins,
+            ssh,
+        });
+    let privileges = (
+        set(system_names()),
+        set(texts("/[a-z]{1,5}(/[a-zA-Z.-]{3,8})?")),
+    )
+        .prop_map(|(root_services, setuid)| Privileges {
+            root_services,
+            setuid,
+        });
+    let programs = (set(system_names()), set(system_names()))
+        .prop_map(|(packages, services)| Programs { packages, services });
+    let mac = (any_of(MacSystem::ALL), system_names()).prop_map(|(system, service)| Mac {
+        system,
+        confine: vec![service],
+    });
+    (credentials, privileges, programs, option::of(mac))
+}
+
+fn updates() -> impl Strategy<Value = Option<Updates>> {
+    let times = || durations(3_600..=366 * 86_400);
+    let source = texts("https://[a-z]{1,5}\\.example(:[1-9][0-9]{0,3})?(/[a-z~%0-9.-]{0,5}){0,2}");
+    let updates =
+        (source, times(), times()).prop_map(|(source, max_age, security_within)| Updates {
+            source,
+            max_age,
+            security_within,
+        });
+    option::of(updates)
+}
+
+fn ports() -> impl Strategy<Value = Ports> {
+    let usb = prop_oneof![
+        any::<u8>().prop_map(UsbId::Class),
+        any::<(u16, u16)>().prop_map(|(vendor, product)| UsbId::Product { vendor, product }),
+    ];
+    (
+        (any_of(Permission::ALL), set(usb)).prop_map(|(default, allow)| Usb { default, allow }),
+        any_of(Switch::ALL),
+        any_of(Switch::ALL),
+        any_of(Permission::ALL),
+        set(texts("[a-z]{1,8}[0-9]")),
+        set(any_of(Radio::ALL)),
+    )
+        .prop_map(
+            |(usb, serial_console, debug, storage, network, radios)| Ports {
+                usb,
+                serial_console,
+                debug,
+                storage,
+                network,
+                radios,
+            },
+        )
+}
+
+fn tamper() -> impl Strategy<Value = Tamper> {
+    let input = prop_oneof![
+        Just(TamperInput::Chassis),
+        (system_names(), any_of(Level::ALL))
+            .prop_map(|(line, active)| TamperInput::Gpio { line, active }),
+    ];
+    (set(input), set(any_of(Response::ALL)))
+        .prop_map(|(inputs, response)| Tamper { inputs, response })
+}
+
+fn treatments() -> impl Strategy<Value = Treatment> {
+    let to = prop_oneof![
+        durations(1..=86_400 * 366).prop_map(Generalisation::Duration),
+        (1_u32..=20_000_000)
+            .prop_map(|metres| Generalisation::Distance(Distance::from_metres(metres).unwrap())),
+        texts("[1-9][0-9]{0,5}(\\.[0-9]{1,6})?|0\\.[0-9]{0,5}[1-9]"),
+    ];
+    prop_oneof![
+        Just(Treatment::Keep),
+        Just(Treatment::Drop),
+        to.prop_map(|to| Treatment::Generalise { to }),
+        any_of(Scope::ALL).prop_map(|scope| Treatment::Pseudonym { scope }),
+        identifiers().prop_map(|reader| Treatment::Seal {
+            readers: vec![reader]
+        }),
+    ]
+}
+
+fn data() -> impl Strategy<Value = BTreeMap<SchemaName, Schema>> {
+    btree_map(identifiers(), btree_map(labels(), treatments(), 0..4), 0..3)
+}
+
+/// Any sound profile.
+pub(crate) fn profile() -> impl Strategy<Value = Profile> {
+    data().prop_flat_map(|data| {
+        let schemas: Vec<SchemaName> = data.keys().cloned().collect();
+        let network = (comms(schemas), protocols(), upnp(), firewall());
+        (
+            device(),
+            network,
+            boot(),
+            inside(),
+            updates(),
+            ports(),
+            tamper(),
+        )
+            .prop_map(
+                move |(device, network, boot, inside, updates, ports, tamper)| {
+                    let (comms, protocols, upnp, firewall) = network;
+                    let (credentials, privileges, programs, mac) = inside;
+                    let data = data.clone();
+                    Profile {
+                        device,
+                        comms,
+                        protocols,
+                        upnp,
+                        firewall,
+                        boot,
+                        credentials,
+                        privileges,
+                        programs,
+                        updates,
+                        mac,
+                        ports,
+                        tamper,
+                        data,
+                    }
+                },
+            )
+    })
+}

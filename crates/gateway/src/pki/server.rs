@@ -56,7 +56,7 @@ impl ServerCertificate {
         })
     }
 
-    fn current(&self) -> Arc<CertifiedKey> {
+    pub(super) fn current(&self) -> Arc<CertifiedKey> {
         let now = self.clock.now();
         let valid = self.now.load();
         // A clock that jumped back would make a certificate from the future.
@@ -71,7 +71,7 @@ impl ServerCertificate {
                     return key;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway could not renew its own certificate")
+                    tracing::warn!(%error, "the gateway could not renew its own certificate");
                 }
             }
         }

@@ -138,11 +138,17 @@ struct Counts {
 
 /// For each key, the time until which its wrong guesses are paid for: the generic cell rate algorithm.
 #[derive(Debug)]
-struct Paid<K>(BTreeMap<Option<K>, OffsetDateTime>);
+struct Paid<K> {
+    until: BTreeMap<Option<K>, OffsetDateTime>,
+    swept: OffsetDateTime,
+}
 
 impl<K> Default for Paid<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self {
+            until: BTreeMap::new(),
+            swept: OffsetDateTime::UNIX_EPOCH,
+        }
     }
 }
 
@@ -155,8 +161,8 @@ impl<K: Ord + Clone> Paid<K> {
         now: OffsetDateTime,
     ) -> Option<Duration> {
         let key = Some(key.clone());
-        let shared = self.0.len() > MAX_COUNTED && !self.0.contains_key(&key);
-        let paid = *self.0.get(if shared { &None } else { &key })?;
+        let shared = self.until.len() > MAX_COUNTED && !self.until.contains_key(&key);
+        let paid = *self.until.get(if shared { &None } else { &key })?;
         let owed = paid - now;
         let borne = interval * burst;
         // A clock that jumped back must not lock anyone out for longer than a full count would.
@@ -165,13 +171,17 @@ impl<K: Ord + Clone> Paid<K> {
 
     fn wrong(&mut self, key: &K, interval: Duration, most: Duration, now: OffsetDateTime) {
         let mut key = Some(key.clone());
-        if self.0.len() >= MAX_COUNTED && !self.0.contains_key(&key) {
-            self.0.retain(|_, paid| *paid > now);
-            if self.0.len() >= MAX_COUNTED {
+        if self.until.len() >= MAX_COUNTED && !self.until.contains_key(&key) {
+            // Looking for room costs a walk through all of it: once a second is enough.
+            if now < self.swept || now - self.swept >= Duration::SECOND {
+                self.until.retain(|_, paid| *paid > now);
+                self.swept = now;
+            }
+            if self.until.len() >= MAX_COUNTED {
                 key = None;
             }
         }
-        let paid = self.0.entry(key).or_insert(now);
+        let paid = self.until.entry(key).or_insert(now);
         *paid = ((*paid).max(now) + interval).min(now + most + interval);
     }
 }
@@ -294,11 +304,11 @@ mod tests {
     #[test]
     fn guessing_from_everywhere_fills_no_memory() {
         let guesses = Guesses::new(GuessSettings::default());
-        for i in 0..10_000_u32 {
+        for i in 0..20_000_u32 {
             guesses.wrong(IpAddr::from(i.to_be_bytes()), None, START);
         }
         assert_eq!(
-            guesses.counts.lock().unwrap().sources.0.len(),
+            guesses.counts.lock().unwrap().sources.until.len(),
             MAX_COUNTED + 1
         );
         assert!(

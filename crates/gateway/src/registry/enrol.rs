@@ -244,7 +244,7 @@ impl Registry {
         self.within_window(leaf.not_after, now)
     }
 
-    fn within_window(
+    pub(super) fn within_window(
         &self,
         not_after: OffsetDateTime,
         now: OffsetDateTime,

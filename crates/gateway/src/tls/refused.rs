@@ -160,7 +160,22 @@ const MAX_SOURCES: usize = 1_024;
 /// Writes refusals to the log, so that a flood of them is one line in ten seconds.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    open: Mutex<BTreeMap<(Option<Source>, u8), Sum>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    sums: BTreeMap<(Option<Source>, u8), Sum>,
+    swept: OffsetDateTime,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            sums: BTreeMap::new(),
+            swept: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -177,13 +192,16 @@ impl Refusals {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let source = happening.peer.map(|peer| Source::of(peer.ip()));
         let mut key = (source, why.kind());
-        if open.len() >= MAX_SOURCES && !open.contains_key(&key) {
-            close(&mut open, log, now);
-            if open.len() >= MAX_SOURCES {
+        if open.sums.len() >= MAX_SOURCES && !open.sums.contains_key(&key) {
+            // Looking for room costs a walk through all of it: once a second is enough.
+            if now < open.swept || now - open.swept >= Duration::SECOND {
+                close(&mut open, log, now);
+            }
+            if open.sums.len() >= MAX_SOURCES {
                 key.0 = None;
             }
         }
-        if let Some(sum) = open.get_mut(&key) {
+        if let Some(sum) = open.sums.get_mut(&key) {
             if now - sum.since < SUMMED && now >= sum.since {
                 sum.more = sum.more.saturating_add(1);
                 sum.last = happening;
@@ -191,7 +209,7 @@ impl Refusals {
             }
             tell(log, now, sum);
         }
-        open.insert(
+        open.sums.insert(
             key,
             Sum {
                 since: now,
@@ -213,8 +231,9 @@ impl Refusals {
     }
 }
 
-fn close(open: &mut BTreeMap<(Option<Source>, u8), Sum>, log: &EventLog, now: OffsetDateTime) {
-    open.retain(|_, sum| {
+fn close(open: &mut Open, log: &EventLog, now: OffsetDateTime) {
+    open.swept = now;
+    open.sums.retain(|_, sum| {
         let over = now - sum.since >= SUMMED || now < sum.since;
         if over {
             tell(log, now, sum);
@@ -283,6 +302,6 @@ mod tests {
             refuse(&refusals, &log, at(0), &format!("10.0.{a}.{b}:1"));
         }
         assert_eq!(log.latest(None, 10_000).len(), MAX_SOURCES + 1);
-        assert_eq!(refusals.open.lock().unwrap().len(), MAX_SOURCES + 1);
+        assert_eq!(refusals.open.lock().unwrap().sums.len(), MAX_SOURCES + 1);
     }
 }

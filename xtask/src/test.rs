@@ -273,7 +273,6 @@ fn fuzz_targets(_: &Missing) -> Result<Counts> {
     let folder = target.to_string_lossy();
     succeed(&mut cargo(&[
         "check",
-        "--locked",
         "--manifest-path",
         "fuzz/Cargo.toml",
         "--target-dir",

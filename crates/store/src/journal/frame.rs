@@ -13,7 +13,7 @@
 //! | 23 | 1 | `0xA5` |
 //! | 24 | | body: for each record its stream (1), its length (4), its bytes |
 //!
-//! Numbers are little endian. A file may end in zeros: space that was made ready.
+//! Numbers are little endian. A file may end in zeros: a crash can leave its length ahead of what was written.
 //!
 //! The salt is random and stays in the journal: a device that puts the bytes of a frame into its payload cannot make
 //! recovery take them for one.

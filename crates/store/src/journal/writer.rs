@@ -14,13 +14,8 @@ use crate::bus::Seq;
 
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How far ahead the file is filled with zeros: writing over what is there spares each sync the change of the file's
-/// length. `docs/decisions/0030-journal.md` has the measurement.
-const READY: usize = 4 << 20;
 /// A buffer grown beyond this by a burst is given back once it is not needed.
 const KEPT_BUFFER: usize = 1 << 20;
-
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -28,8 +23,6 @@ pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     /// The segment being written; readers see it as of the last commit.
     active: Segment,
-    /// Up to where the active file is filled, with records or zeros.
-    ready: u64,
     /// The last position in the file.
     written: Seq,
     /// The last position that is on the medium, and when it got there.
@@ -54,12 +47,10 @@ impl Writer {
         last: Seq,
         publish: watch::Sender<Seq>,
     ) -> Self {
-        let ready = active.used;
         Self {
             shared,
             disk,
             active,
-            ready,
             written: last,
             synced: last,
             synced_at: Instant::now(),
@@ -162,9 +153,6 @@ impl Writer {
         self.disk
             .write_at(&self.active.file, &group.bytes, at)
             .map_err(|e| self.failed(&e))?;
-        if end > self.ready {
-            self.ready = self.make_ready(end);
-        }
         match self.shared.options.durability {
             Durability::Commit => self.sync(group.last)?,
             Durability::Interval(_)
@@ -183,26 +171,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Fills the file with zeros from `from` on, in this group's sync. Returns how far it got: no room for it is no
-    /// fault, the next group says so if there is none for records either.
-    fn make_ready(&self, from: u64) -> u64 {
-        let limit = self.shared.options.segment_bytes.max(from);
-        let until = from.saturating_add(READY as u64).min(limit);
-        let mut at = from;
-        while at < until {
-            let piece = ZEROS
-                .len()
-                .min(usize::try_from(until - at).unwrap_or(usize::MAX));
-            let zeros = ZEROS.get(..piece).unwrap_or_default();
-            if self.disk.write_at(&self.active.file, zeros, at).is_err() {
-                // What was half filled reads as zeros too; only the count must be right.
-                return at;
-            }
-            at += piece as u64;
-        }
-        until
-    }
-
     /// Closes the active segment and begins the next one, whose first record is the first of `group`.
     fn rotate(&mut self, group: &Group) -> Result<(), Failure> {
         // On the medium, and no longer than its records: only the last segment may end in anything else.
@@ -210,7 +178,6 @@ impl Writer {
             .file
             .set_len(self.active.used)
             .map_err(|e| self.failed(&e))?;
-        self.ready = self.active.used;
         self.active
             .file
             .sync_all()
@@ -227,7 +194,6 @@ impl Writer {
             Segment::create(&self.shared.dir, header, &*self.disk).map_err(|e| self.failed(&e))?;
         tracing::debug!(segment = %next.path.display(), "began a segment of the journal");
         self.shared.index().segments.push_back(next.clone());
-        self.ready = next.used;
         self.active = next;
         Ok(())
     }

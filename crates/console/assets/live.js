@@ -17,10 +17,10 @@
       if (text) element.textContent = text;
       return element;
     };
-    const cell = (label, className, ...children) => {
+    const cell = (label, className, child) => {
       const td = make("td", className);
       td.dataset.label = label;
-      td.append(...children);
+      td.append(child);
       return td;
     };
     const known = new Set(["admitted", "refused", "changed", "alarm"]);
@@ -28,22 +28,26 @@
       const time = make("time", "", `${event.at.slice(0, 10)} ${event.at.slice(11, 19)}`);
       time.dateTime = event.at;
       const outcome = make("span", `badge ${known.has(event.outcome) ? event.outcome : ""}`, event.outcome);
-      const device = [];
+      const device = make("span");
       if (event.device && /^[a-z0-9][a-z0-9._-]{0,63}$/.test(event.device)) {
         const link = make("a", "", event.device);
         link.href = `/devices/${event.device}`;
-        device.push(link);
+        device.append(link);
       } else {
-        device.push(event.device || "not known");
+        device.append(event.device || "not known");
       }
-      if (event.peer) device.push(" ", make("span", "muted num", event.peer));
+      if (event.peer) device.append(" ", make("span", "muted num peer", event.peer));
+      const control = make("span");
+      control.append(make("span", "tag", event.control));
+      const why = make("span");
+      event.reason.split("`").forEach((text, n) => why.append(n % 2 ? make("code", "", text) : text));
       const tr = make("tr", still ? "" : "new");
       tr.append(
         cell("Time (UTC)", "num nowrap", time),
         cell("Outcome", "", outcome),
-        cell("Device", "", ...device),
-        cell("Protocol", "", make("span", "tag", event.control)),
-        cell("Why", "", event.reason),
+        cell("Device", "", device),
+        cell("Protocol", "", control),
+        cell("Why", "why", why),
       );
       return tr;
     };

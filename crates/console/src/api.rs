@@ -55,6 +55,7 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/stream", get(event_stream))
         .route("/api/v1/vault/records", get(records::list))
+        .route("/api/v1/vault/counters", get(records::counters))
         .route("/api/v1/publish", post(publish))
         .route(
             "/api/{*rest}",

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use stockade_gateway::name::{DeviceId, ModelName};
 use stockade_gateway::registry::{DeviceRecord, State};
 use stockade_profile::{Control, Profile, Scope, Treatment};
+use stockade_vault::{Query, Subject};
 use time::OffsetDateTime;
 
 use crate::http::Problem;
 use crate::state::ConsoleState;
 use crate::view::{Piece, SchemaView, StateWord, WordGroup, control_title};
+
+/// Records shown of each data set.
+const NEWEST: usize = 3;
 
 /// One device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +154,8 @@ pub(crate) fn schemas(profile: &Profile) -> Vec<SchemaView> {
         .iter()
         .map(|(name, schema)| SchemaView {
             name: name.to_string(),
+            stored: None,
+            newest: Vec::new(),
             fields: schema
                 .iter()
                 .map(|(field, treatment)| (field.to_string(), treated(treatment)))
@@ -173,4 +179,42 @@ fn treated(treatment: &Treatment) -> String {
             format!("sealed; opened only by {}", readers.join(", "))
         }
     }
+}
+
+/// Adds what the vault has of these data sets: how many, and the newest. Blocks.
+pub(crate) fn newest(
+    state: &ConsoleState,
+    schemas: &mut [SchemaView],
+    subject: Option<&Subject>,
+) -> Result<(), Problem> {
+    let Some(vault) = &state.vault else {
+        return Ok(());
+    };
+    let counters = vault.counters();
+    for schema in schemas {
+        schema.stored = Some(
+            counters
+                .get(&schema.name)
+                .map_or(0, |counters| counters.stored),
+        );
+        let query = Query {
+            schema: schema.name.clone(),
+            subject: subject.cloned(),
+            limit: NEWEST,
+            newest_first: true,
+            ..Query::default()
+        };
+        let page = vault
+            .query(&query)
+            .map_err(|error| Problem::ours("read the vault", &error))?;
+        schema.newest = page
+            .records
+            .iter()
+            .map(|record| {
+                serde_json::to_string(&record.fields)
+                    .map_err(|error| Problem::ours("show a record", &error))
+            })
+            .collect::<Result<_, _>>()?;
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use stockade_gateway::registry::Registry;
 use stockade_gateway::tls::Clock;
 use stockade_profile::VerifyingKey;
 use stockade_store::Store;
+use stockade_vault::Vault;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
@@ -61,6 +62,8 @@ pub struct ConsoleState {
     pub registry: Arc<Registry>,
     /// What happens.
     pub events: Arc<EventLog>,
+    /// The data, where the vault runs in this process.
+    pub vault: Option<Arc<Vault>>,
     /// Where sessions and the administrator are kept.
     pub store: Arc<dyn Store>,
     /// Sends commands to devices, where the broker runs in this process.

@@ -169,7 +169,7 @@ pub(crate) struct EventRow {
     pub(crate) link: Option<DeviceId>,
     pub(crate) peer: String,
     pub(crate) control: String,
-    pub(crate) reason: String,
+    pub(crate) reason: Vec<Piece>,
 }
 
 impl EventRow {
@@ -187,7 +187,7 @@ impl EventRow {
                 .unwrap_or_else(|| "not known".to_owned()),
             peer: event.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             control: event.control.to_owned(),
-            reason: event.reason.clone(),
+            reason: Piece::all(&event.reason),
         }
     }
 }
@@ -227,6 +227,10 @@ impl Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SchemaView {
     pub(crate) name: String,
+    /// Messages stored so far, where the vault runs in this process.
+    pub(crate) stored: Option<u64>,
+    /// The newest of them, as they are stored.
+    pub(crate) newest: Vec<String>,
     pub(crate) fields: Vec<(String, String)>,
 }
 

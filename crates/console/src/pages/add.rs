@@ -4,7 +4,9 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use stockade_gateway::name::ModelName;
 use stockade_gateway::registry::EnrolmentCode;
+use stockade_profile::Profile;
 
 use super::{Page, Refused};
 use crate::act;
@@ -113,7 +115,10 @@ pub(super) fn show_code(
     code: &EnrolmentCode,
 ) -> Response {
     let info = &app.state.info;
-    let commands = Commands::new(info, model, id, code.reveal());
+    let profile = ModelName::new(model)
+        .ok()
+        .and_then(|model| app.state.registry.profile(&model));
+    let commands = Commands::new(info, profile.as_deref(), id, code.reveal());
     html(&AddedPage {
         shell,
         id: id.to_owned(),
@@ -136,32 +141,54 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    pub(crate) fn new(info: &Info, model: &str, id: &str, code: &str) -> Self {
+    pub(crate) fn new(info: &Info, profile: Option<&Profile>, id: &str, code: &str) -> Self {
         let est = &info.est_url;
-        let (host, port) = info
-            .mqtt_address
-            .rsplit_once(':')
-            .unwrap_or((&info.mqtt_address, "8883"));
         Self {
             get_ca: format!(
-                "curl --insecure {est}/cacerts | base64 -d | openssl pkcs7 -inform DER -print_certs -out ca.pem\n\
+                "curl --insecure {est}/cacerts \\\n  \
+                 | base64 -d | openssl pkcs7 -inform DER -print_certs -out ca.pem\n\
                  openssl x509 -in ca.pem -noout -fingerprint -sha256"
             ),
             make_key: format!(
                 "umask 077\n\
                  openssl ecparam -name prime256v1 -genkey -noout -out {id}.key\n\
-                 openssl req -new -key {id}.key -subj /CN={id} -outform DER | base64 -w 0 > {id}.csr"
+                 openssl req -new -key {id}.key -subj /CN={id} -outform DER \\\n  \
+                 | base64 -w 0 > {id}.csr"
             ),
             enrol: format!(
                 "curl --cacert ca.pem --user {id}:{code} \\\n  \
                  -H 'Content-Type: application/pkcs10' -H 'Content-Transfer-Encoding: base64' \\\n  \
-                 --data-binary @{id}.csr {est}/simpleenroll \\\n  \
+                 --data-binary @{id}.csr \\\n  \
+                 {est}/simpleenroll \\\n  \
                  | base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem"
             ),
-            connect: format!(
-                "mosquitto_pub -h {host} -p {port} --cafile ca.pem --cert {id}.pem --key {id}.key \\\n  \
-                 -V mqttv5 -i {id} -q 1 -t {model}/{id}/hello -m '{{}}'"
-            ),
+            connect: connect(info, profile, id),
         }
     }
+}
+
+/// The first thing that the profile lets the device do.
+fn connect(info: &Info, profile: Option<&Profile>, id: &str) -> String {
+    let (host, port) = info
+        .mqtt_address
+        .rsplit_once(':')
+        .unwrap_or((&info.mqtt_address, "8883"));
+    let comms = profile.map(|profile| &profile.comms);
+    let publish = comms.and_then(|comms| comms.publish.first());
+    let subscribe = comms.and_then(|comms| comms.subscribe.first());
+    let (program, rest) = match (publish, subscribe) {
+        (Some(publish), _) => (
+            "mosquitto_pub",
+            format!("-t '{}' -m '{{}}'", publish.topic.expand(id)),
+        ),
+        (None, Some(subscribe)) => (
+            "mosquitto_sub",
+            format!("-t '{}'", subscribe.topic.expand(id)),
+        ),
+        (None, None) => ("mosquitto_sub", format!("-t stockade/{id}/repair")),
+    };
+    format!(
+        "{program} -h {host} -p {port} --cafile ca.pem \\\n  \
+         --cert {id}.pem --key {id}.key -V mqttv5 -i {id} -q 1 \\\n  {rest}"
+    )
 }

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
+use stockade_vault::Subject;
 
 use super::{Page, Refused};
 use crate::act::{self, Action};
@@ -88,6 +89,17 @@ pub(super) async fn show(
         ));
     }
     let events = app.state.events.latest(Some(&device.id), ROWS);
+    let mut schemas = profile.as_deref().map(fleet::schemas).unwrap_or_default();
+    let subject = Subject {
+        model: device.model.clone(),
+        device: device.id.clone(),
+    };
+    let schemas = app
+        .blocking(move |app| {
+            fleet::newest(&app.state, &mut schemas, Some(&subject)).map(|()| schemas)
+        })
+        .await
+        .map_err(|p| Refused::new(p, &shell))?;
     Ok(html(&DevicePage {
         csrf: operator.0.csrf(),
         spiffe: record.name.spiffe(&app.state.info.trust_domain),
@@ -100,7 +112,7 @@ pub(super) async fn show(
             .as_deref()
             .map(|p| fleet::words(p, Some(&device.id)))
             .unwrap_or_default(),
-        schemas: profile.as_deref().map(fleet::schemas).unwrap_or_default(),
+        schemas,
         caption: format!("Recent events of {}", device.id),
         events: events
             .iter()

@@ -11,7 +11,7 @@ use crate::act::{self, FaultView, NotInstalled};
 use crate::fleet::{self, Model};
 use crate::http::{Operator, ProtectedForm, html};
 use crate::state::Shared;
-use crate::view::{Nav, SchemaView, Shell, WordGroup};
+use crate::view::{Nav, Piece, SchemaView, Shell, WordGroup};
 
 #[derive(Template)]
 #[template(path = "models.html")]
@@ -67,15 +67,21 @@ pub(super) async fn show(
     Query(came): Query<Came>,
 ) -> Page {
     let shell = operator.shell(&app, Nav::Models);
-    let profile = fleet::profile(&app.state, &name).map_err(|p| Refused::new(p, &shell))?;
+    let refused = |problem| Refused::new(problem, &shell);
+    let profile = fleet::profile(&app.state, &name).map_err(refused)?;
+    let mut schemas = fleet::schemas(&profile);
+    let schemas = app
+        .blocking(move |app| fleet::newest(&app.state, &mut schemas, None).map(|()| schemas))
+        .await
+        .map_err(refused)?;
     Ok(html(&ModelPage {
-        shell,
+        shell: shell.clone(),
         name: profile.device.model.to_string(),
         manufacturer: profile.device.manufacturer.to_string(),
         version: profile.device.version,
         installed: came.done == "installed",
         words: fleet::words(&profile, None),
-        schemas: fleet::schemas(&profile),
+        schemas,
     }))
 }
 

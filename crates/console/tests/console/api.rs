@@ -252,6 +252,72 @@ async fn a_profile_is_installed_or_all_its_faults_are_told() {
 }
 
 #[tokio::test]
+async fn the_vault_tells_what_it_keeps_and_nothing_else() {
+    let bench = Bench::new();
+    bench.populate();
+    let payload = r#"{"time":"2026-11-22T18:00:31Z","confidence":0.9,"owner-email":"ann@example.test","gps":"x"}"#;
+    bench.telemetry("porch", payload).await;
+    bench.telemetry("garden", payload).await;
+    let all = bench
+        .json("GET", "/api/v1/vault/records?schema=motion", None)
+        .await
+        .json();
+    assert_eq!(all["records"].as_array().unwrap().len(), 2);
+    let fields = &all["records"][0]["fields"];
+    assert_eq!(fields["time"], "2026-11-22T18:00:00Z");
+    assert_eq!(fields["confidence"], 0.9);
+    assert!(
+        fields.get("owner-email").is_none() && fields.get("gps").is_none(),
+        "{fields}"
+    );
+    let page = bench
+        .json("GET", "/api/v1/vault/records?schema=motion&limit=1", None)
+        .await
+        .json();
+    let next = page["next"].as_u64().unwrap();
+    let rest = bench
+        .json(
+            "GET",
+            &format!("/api/v1/vault/records?schema=motion&after={next}"),
+            None,
+        )
+        .await
+        .json();
+    assert_eq!(rest["records"].as_array().unwrap().len(), 1);
+    let counters = bench
+        .json("GET", "/api/v1/vault/counters", None)
+        .await
+        .json();
+    assert_eq!(counters["motion"]["stored"], 2);
+    for bad in [
+        "",
+        "?schema=motion&from=yesterday",
+        "?schema=motion&colour=red",
+        "?schema=motion&order=odd",
+    ] {
+        let answer = bench
+            .json("GET", &format!("/api/v1/vault/records{bad}"), None)
+            .await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    let cookie = bench.operator().await;
+    let page = bench.get("/models/cam-2", &cookie).await;
+    assert!(
+        page.text.contains("2 stored in all") && page.text.contains("2026-11-22T18:00:00Z"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("ann@example.test"));
+    if let Ok(dir) = std::env::var("STOCKADE_PAGES") {
+        fs_err::write(
+            format!("{dir}/model-data.html"),
+            page.text.replace("\"/assets/", "\"assets/"),
+        )
+        .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_command_is_handed_to_the_broker() {
     let bench = Bench::new();
     let text = r#"{"topic":"cam-2/porch/command","payload":"on","qos":1}"#;

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use stockade_console::{Admin, Command, ConsoleState, Info, Peer, admin_router, router};
 use stockade_gateway::events::{EventLog, Happening, Outcome};
-use stockade_gateway::name::{DeviceId, DeviceName, TrustDomain};
+use stockade_gateway::name::{DeviceId, DeviceName, ModelName, TrustDomain};
 use stockade_gateway::registry::{Issued, Registry, RegistrySettings};
 use stockade_gateway::tls::Clock;
-use stockade_profile::Control;
-use stockade_store::{Sqlite, Store};
+use stockade_profile::{Control, Profile};
+use stockade_store::telemetry::Record;
+use stockade_store::{Bus, Journal, JournalOptions, Sqlite, Store, Stream};
+use stockade_vault::{Profiles, Vault};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
@@ -28,10 +30,21 @@ pub(crate) struct Bench {
     pub(crate) pages: Router,
     pub(crate) api: Router,
     pub(crate) state: ConsoleState,
+    bus: Arc<dyn Bus>,
     pub(crate) first: String,
     pub(crate) sent: Arc<Mutex<Vec<Command>>>,
     seconds: Arc<AtomicI64>,
     _dir: tempfile::TempDir,
+}
+
+/// Profiles as the registry has them.
+#[derive(Debug)]
+struct Installed(Arc<Registry>);
+
+impl Profiles for Installed {
+    fn profile(&self, model: &str) -> Option<Arc<Profile>> {
+        self.0.profile(&ModelName::new(model).ok()?)
+    }
 }
 
 pub(crate) struct Answer {
@@ -117,11 +130,19 @@ impl Bench {
             .unwrap()
             .expose()
             .to_owned();
+        let journal = dir.path().join("journal");
+        let bus: Arc<dyn Bus> =
+            Arc::new(Journal::open(&journal, JournalOptions::default()).unwrap());
+        let registry = Arc::new(registry);
+        let profiles = Arc::new(Installed(Arc::clone(&registry)));
+        let vault =
+            Vault::open(Arc::clone(&store), Arc::clone(&bus), dir.path(), profiles).unwrap();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let outbox = Arc::clone(&sent);
         let state = ConsoleState {
-            registry: Arc::new(registry),
+            registry,
             events,
+            vault: Some(Arc::new(vault)),
             store,
             publisher: Some(Arc::new(move |command| {
                 let outbox = Arc::clone(&outbox);
@@ -148,6 +169,7 @@ impl Bench {
             pages,
             api,
             state,
+            bus,
             first,
             sent,
             seconds,
@@ -233,6 +255,31 @@ impl Bench {
             Some("porch"),
             "connected with MQTT 5 over TLS 1.3",
         );
+    }
+
+    /// Telemetry as the broker hands it to the vault, and the vault's work on it.
+    pub(crate) async fn telemetry(&self, device: &str, payload: &str) {
+        let record = Record {
+            v: stockade_store::telemetry::VERSION,
+            device: device.into(),
+            model: "cam-2".into(),
+            profile_version: 7,
+            schema: "motion".into(),
+            topic: format!("cam-2/{device}/motion").into(),
+            at_unix_ms: self.now().unix_timestamp() * 1_000,
+            payload: payload.as_bytes().into(),
+        };
+        let seq = self
+            .bus
+            .append(Stream::Telemetry, &record.encode())
+            .unwrap();
+        self.bus
+            .durable()
+            .wait_for(|durable| *durable >= seq)
+            .await
+            .unwrap();
+        let vault = self.state.vault.as_ref().unwrap();
+        assert_eq!(vault.ingest_available(self.now()).unwrap().stored, 1);
     }
 
     pub(crate) fn event(

@@ -199,14 +199,13 @@ async fn the_one_time_password_opens_only_the_page_that_replaces_it() {
         } else {
             current.to_owned()
         };
-        let fields = [
+        [
             ("csrf", csrf.clone()),
             ("username", "admin".to_owned()),
             ("current", current),
             ("new", new.to_owned()),
             ("again", again.to_owned()),
-        ];
-        fields
+        ]
     };
     for (fields, why) in [
         (

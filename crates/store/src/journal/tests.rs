@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ impl MoodyDisk {
 
 impl Disk for MoodyDisk {
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if *self.mood.lock().unwrap() == Mood::Full {
+        if *self.mood.lock().unwrap_or_else(PoisonError::into_inner) == Mood::Full {
             RealDisk.write_at(file, &bytes[..bytes.len() / 2], offset)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -59,9 +59,12 @@ impl Disk for MoodyDisk {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        let mut mood = self.mood.lock().unwrap();
+        let mut mood = self.mood.lock().unwrap_or_else(PoisonError::into_inner);
         while *mood == Mood::Stuck {
-            mood = self.changed.wait(mood).unwrap();
+            mood = self
+                .changed
+                .wait(mood)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if *mood == Mood::Failing {
             return Err(io::Error::from_raw_os_error(
@@ -272,7 +275,12 @@ fn newer_and_foreign_files_are_refused() {
 #[test]
 fn a_full_disk_refuses_and_recovers_and_loses_nothing() {
     let (dir, disk) = (TempDir::new().unwrap(), MoodyDisk::new());
-    let journal = Journal::open_on(dir.path(), JournalOptions::default(), disk.clone()).unwrap();
+    let journal = Journal::open_on(
+        dir.path(),
+        JournalOptions::default(),
+        Arc::<MoodyDisk>::clone(&disk),
+    )
+    .unwrap();
     let first = journal.append(Stream::Sessions, b"one").unwrap();
     wait(&journal, first).unwrap();
 
@@ -308,7 +316,12 @@ fn a_full_disk_refuses_and_recovers_and_loses_nothing() {
 #[test]
 fn closing_on_a_full_disk_ends_and_keeps_what_was_acknowledged() {
     let (dir, disk) = (TempDir::new().unwrap(), MoodyDisk::new());
-    let journal = Journal::open_on(dir.path(), JournalOptions::default(), disk.clone()).unwrap();
+    let journal = Journal::open_on(
+        dir.path(),
+        JournalOptions::default(),
+        Arc::<MoodyDisk>::clone(&disk),
+    )
+    .unwrap();
     wait(&journal, journal.append(Stream::Sessions, b"one").unwrap()).unwrap();
     disk.set(Mood::Full);
     journal
@@ -322,7 +335,12 @@ fn closing_on_a_full_disk_ends_and_keeps_what_was_acknowledged() {
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_until_a_restart() {
     let (dir, disk) = (TempDir::new().unwrap(), MoodyDisk::new());
-    let journal = Journal::open_on(dir.path(), JournalOptions::default(), disk.clone()).unwrap();
+    let journal = Journal::open_on(
+        dir.path(),
+        JournalOptions::default(),
+        Arc::<MoodyDisk>::clone(&disk),
+    )
+    .unwrap();
     let first = journal.append(Stream::Sessions, b"one").unwrap();
     wait(&journal, first).unwrap();
     disk.set(Mood::Failing);
@@ -350,7 +368,10 @@ struct NotingDisk(Mutex<Vec<(u64, usize)>>);
 
 impl Disk for NotingDisk {
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.lock().unwrap().push((offset, bytes.len()));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((offset, bytes.len()));
         RealDisk.write_at(file, bytes, offset)
     }
 
@@ -365,7 +386,14 @@ fn opening_writes_again_what_may_be_in_memory_only() {
     write_groups(dir.path(), JournalOptions::default(), &["one", "two"]);
     let length = super::frame::HEADER + super::frame::RECORD_HEADER + "one".len();
     let disk = Arc::new(NotingDisk::default());
-    drop(Journal::open_on(dir.path(), JournalOptions::default(), disk.clone()).unwrap());
+    drop(
+        Journal::open_on(
+            dir.path(),
+            JournalOptions::default(),
+            Arc::<NotingDisk>::clone(&disk),
+        )
+        .unwrap(),
+    );
     assert_eq!(
         disk.0.lock().unwrap().first(),
         Some(&((FILE_HEADER + length) as u64, length)),
@@ -380,7 +408,7 @@ fn a_slow_disk_pushes_back_and_then_goes_on() {
         buffer_bytes: 4_096,
         ..JournalOptions::default()
     };
-    let journal = Journal::open_on(dir.path(), options, disk.clone()).unwrap();
+    let journal = Journal::open_on(dir.path(), options, Arc::<MoodyDisk>::clone(&disk)).unwrap();
     disk.set(Mood::Stuck);
     let mut taken = 0;
     let refused = loop {
@@ -400,7 +428,12 @@ fn a_slow_disk_pushes_back_and_then_goes_on() {
 #[test]
 fn many_appends_share_a_sync() {
     let (dir, disk) = (TempDir::new().unwrap(), MoodyDisk::new());
-    let journal = Journal::open_on(dir.path(), JournalOptions::default(), disk.clone()).unwrap();
+    let journal = Journal::open_on(
+        dir.path(),
+        JournalOptions::default(),
+        Arc::<MoodyDisk>::clone(&disk),
+    )
+    .unwrap();
     disk.set(Mood::Stuck);
     for _ in 0..10_000 {
         journal.append(Stream::Sessions, b"x").unwrap();
@@ -423,7 +456,7 @@ fn an_interval_acknowledges_before_the_sync_and_syncs_by_itself() {
         durability,
         ..JournalOptions::default()
     };
-    let journal = Journal::open_on(dir.path(), options, disk.clone()).unwrap();
+    let journal = Journal::open_on(dir.path(), options, Arc::<MoodyDisk>::clone(&disk)).unwrap();
     let before = disk.synced.load(Ordering::Relaxed);
     wait(&journal, journal.append(Stream::Sessions, b"x").unwrap()).unwrap();
     until(|| disk.synced.load(Ordering::Relaxed) > before);

@@ -7,18 +7,19 @@
 mod activity;
 mod codes;
 mod enrol;
+mod errors;
+mod live;
+mod models;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
-use stockade_profile::{Control, Profile};
+use serde::Serialize;
+use stockade_profile::Control;
 use stockade_store::{Batch, Scan, Store, StoreError, Table};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::broadcast;
@@ -28,12 +29,16 @@ use self::activity::{Activity, StoredActivity};
 use self::codes::Guesses;
 pub use self::codes::{EnrolmentCode, GuessSettings, NoRandomness};
 pub use self::enrol::{CodeProof, CodeRefused, EnrolError, Issued, Renewal, ReturnRefused};
+pub use self::errors::{AddError, ChangeError, InstallError, OpenError, Refusal};
+use self::live::recognise;
+pub use self::live::{Admission, Violations};
+use self::models::read_model;
+pub use self::models::{Installed, Model};
 pub(crate) use self::record::hex;
 pub use self::record::{CertificateRecord, DeviceRecord, State, UnreadableRecord};
 use self::record::{FORMAT, Stored, StoredCode, decode};
 use crate::events::{EventLog, Happening, Outcome};
 use crate::name::{DeviceId, DeviceName, ModelName};
-use crate::tls::{Fingerprint, hello, moment};
 
 const DEVICES: Table = Table::new("registry.devices");
 const ACTIVITY: Table = Table::new("registry.activity");
@@ -100,196 +105,6 @@ struct Slot {
     /// What the store holds; its lock is held by whoever changes the device. `None`: removed.
     written: Mutex<Option<Arc<Stored>>>,
     activity: Mutex<Activity>,
-}
-
-/// A model and its profile.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// Its name.
-    pub name: ModelName,
-    /// The profile installed.
-    pub profile: Arc<Profile>,
-    /// The profile's canonical bytes.
-    pub canonical: Arc<[u8]>,
-    /// When it was installed.
-    pub installed: OffsetDateTime,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredModel {
-    v: u8,
-    #[serde(with = "time::serde::rfc3339")]
-    installed: OffsetDateTime,
-    canonical: String,
-}
-
-/// The registry could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The store failed.
-    #[error("cannot read the registry")]
-    Store(#[from] StoreError),
-    /// A record in it cannot be read.
-    #[error("cannot read {what} of {key} in the registry")]
-    Record {
-        /// Kind of record.
-        what: &'static str,
-        /// Its key.
-        key: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// A device could not be added.
-#[derive(Debug, thiserror::Error)]
-pub enum AddError {
-    /// There is one of this id.
-    #[error("there is a device {0} already")]
-    Exists(DeviceName),
-    /// No profile says what the model is for.
-    #[error(
-        "there is no profile for the model {0}: install one first (stockade profile install FILE)"
-    )]
-    NoModel(ModelName),
-    /// No random numbers.
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
-    /// The store failed: nothing was added.
-    #[error("cannot write to the registry")]
-    Store(#[from] StoreError),
-}
-
-/// A device could not be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// There is none of this id.
-    #[error("there is no device {0}")]
-    Unknown(DeviceId),
-    /// Revoked is for ever.
-    #[error("{id} is revoked since {}: remove it and add it anew", moment(*.since))]
-    Revoked {
-        /// The device.
-        id: DeviceId,
-        /// Since when.
-        since: OffsetDateTime,
-    },
-    /// Only a quarantined device can be released.
-    #[error("{id} is not in quarantine, it is {state}")]
-    NotQuarantined {
-        /// The device.
-        id: DeviceId,
-        /// How it stands.
-        state: &'static str,
-    },
-    /// No random numbers.
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
-    /// The store failed. What took rights away holds until the gateway stops, and is written as soon as that works.
-    #[error("cannot write to the registry")]
-    Store(#[from] StoreError),
-}
-
-/// A profile was not installed.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// Its model's name cannot be part of a certificate.
-    #[error(transparent)]
-    Name(#[from] crate::name::NameError),
-    /// Not newer than the one installed.
-    #[error("the profile of {model} was not installed: {reason}")]
-    Rollback {
-        /// The model.
-        model: ModelName,
-        /// Why.
-        reason: String,
-    },
-    /// Its own bytes do not read back.
-    #[error("the profile of {model} does not read back from its canonical bytes: {reason}")]
-    Canonical {
-        /// The model.
-        model: ModelName,
-        /// Why.
-        reason: String,
-    },
-    /// The store failed: nothing was installed.
-    #[error("cannot write to the registry")]
-    Store(#[from] StoreError),
-}
-
-/// A profile that is installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// The model.
-    pub model: ModelName,
-    /// The profile's version.
-    pub version: u64,
-    /// Whether it differs from what was there.
-    pub changed: bool,
-    /// How many devices of the model there are.
-    pub devices: usize,
-}
-
-/// A device that may come in.
-#[derive(Debug, Clone)]
-pub struct Admission {
-    /// Its name.
-    pub name: DeviceName,
-    /// What it may do.
-    pub profile: Arc<Profile>,
-    /// Whether it may only reach what it needs to be mended.
-    pub quarantined: bool,
-    /// Until when its certificate, and so its session, is good.
-    pub not_after: OffsetDateTime,
-}
-
-/// A device that may not come in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is none of this id.
-    #[error("is not in the registry")]
-    Unknown,
-    /// Its certificate names another model.
-    #[error("shows a certificate of the model {shown}, but is registered as {registered}")]
-    OtherModel {
-        /// The certificate's model.
-        shown: ModelName,
-        /// The registry's.
-        registered: ModelName,
-    },
-    /// Revoked.
-    #[error("is revoked since {}: {reason}", moment(*.since))]
-    Revoked {
-        /// Why.
-        reason: String,
-        /// Since when.
-        since: OffsetDateTime,
-    },
-    /// Its certificate was replaced, and the new one is in use: somebody holds an old key.
-    #[error("shows a certificate that a newer one has superseded")]
-    Superseded,
-    /// Its certificate is not one the registry knows of.
-    #[error("shows a certificate that the registry does not know")]
-    UnknownCertificate,
-    /// Its certificate has expired.
-    #[error("shows a certificate that expired on {}", moment(*.0))]
-    Expired(OffsetDateTime),
-    /// No profile says what it is for.
-    #[error("is of the model {0}, which has no profile")]
-    NoProfile(ModelName),
-}
-
-/// What a violation led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Violations {
-    /// Since the device was added.
-    pub total: u64,
-    /// In the last minute.
-    pub last_minute: u32,
-    /// Whether this one put the device into quarantine.
-    pub quarantined: bool,
 }
 
 /// A record whose lock is held, on its way to the store.
@@ -383,98 +198,6 @@ impl Registry {
     /// What was chosen about the registry.
     pub const fn settings(&self) -> &RegistrySettings {
         &self.settings
-    }
-
-    // Models.
-
-    /// Installs a profile; a model's version never goes back, also when its last device is gone.
-    pub fn install_profile(
-        &self,
-        profile: Profile,
-        now: OffsetDateTime,
-    ) -> Result<Installed, InstallError> {
-        let name = ModelName::new(profile.device.model.as_str())?;
-        let version = profile.device.version;
-        let canonical = profile.canonical();
-        let _one_at_a_time = lock(&self.installing);
-        let models = self.models.load_full();
-        let installed = models.get(&name);
-        if let Some(installed) = installed {
-            stockade_profile::may_replace(&installed.profile, &profile).map_err(|reason| {
-                InstallError::Rollback {
-                    model: name.clone(),
-                    reason: reason.to_string(),
-                }
-            })?;
-        }
-        let devices = self.ids_of(&name);
-        let changed = installed.is_none_or(|installed| *installed.canonical != *canonical);
-        if !changed {
-            return Ok(Installed {
-                model: name,
-                version,
-                changed,
-                devices: devices.len(),
-            });
-        }
-        Profile::from_canonical(&canonical).map_err(|reason| InstallError::Canonical {
-            model: name.clone(),
-            reason: reason.to_string(),
-        })?;
-        let stored = StoredModel {
-            v: FORMAT,
-            installed: now,
-            canonical: BASE64.encode(&canonical),
-        };
-        let mut batch = Batch::new();
-        batch.put(MODELS, name.as_str(), to_json(&stored));
-        self.store.commit(batch)?;
-        let model = Model {
-            name: name.clone(),
-            profile: Arc::new(profile),
-            canonical: canonical.into(),
-            installed: now,
-        };
-        let mut next = BTreeMap::clone(&models);
-        next.insert(name.clone(), Arc::new(model));
-        self.models.store(Arc::new(next));
-        self.tell(
-            now,
-            None,
-            Outcome::Changed,
-            format!("profile of {name} version {version} installed"),
-        );
-        for id in &devices {
-            self.notify(id);
-        }
-        Ok(Installed {
-            model: name,
-            version,
-            changed,
-            devices: devices.len(),
-        })
-    }
-
-    /// The profile of a model.
-    pub fn profile(&self, model: &ModelName) -> Option<Arc<Profile>> {
-        self.models
-            .load()
-            .get(model)
-            .map(|model| Arc::clone(&model.profile))
-    }
-
-    /// Every model, by name.
-    pub fn models(&self) -> Vec<Arc<Model>> {
-        self.models.load().values().cloned().collect()
-    }
-
-    fn ids_of(&self, model: &ModelName) -> Vec<DeviceId> {
-        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices
-            .iter()
-            .filter(|(_, slot)| slot.now.load().model == *model)
-            .map(|(id, _)| id.clone())
-            .collect()
     }
 
     // Devices.
@@ -709,223 +432,6 @@ impl Registry {
         Ok(())
     }
 
-    // What happens all the time: no disk here.
-
-    /// Says whether a device that shows this certificate may come in now. Asked at every CONNECT.
-    ///
-    /// The first use of a new certificate supersedes the one before it: at once in memory, and on disk with the next
-    /// [`Registry::flush`]. A crash in between only means that the new one supersedes it at its next use.
-    pub fn admit(
-        &self,
-        name: &DeviceName,
-        fingerprint: &Fingerprint,
-        now: OffsetDateTime,
-    ) -> Result<Admission, Refusal> {
-        let slot = self.slot(&name.id).ok_or(Refusal::Unknown)?;
-        let mut stored = slot.now.load_full();
-        let certificate = recognise(&stored, name, fingerprint)?.clone();
-        if certificate.not_after < now {
-            return Err(Refusal::Expired(certificate.not_after));
-        }
-        let profile = self
-            .profile(&name.model)
-            .ok_or_else(|| Refusal::NoProfile(name.model.clone()))?;
-        if stored
-            .next
-            .as_ref()
-            .is_some_and(|next| next.fingerprint == *fingerprint)
-        {
-            stored = self
-                .first_use(&name.id, &slot, fingerprint)
-                .ok_or(Refusal::Unknown)?;
-            recognise(&stored, name, fingerprint)?;
-        }
-        let quarantined = matches!(stored.state, State::Quarantined { .. });
-        Ok(Admission {
-            name: name.clone(),
-            profile,
-            quarantined,
-            not_after: certificate.not_after,
-        })
-    }
-
-    fn first_use(
-        &self,
-        id: &DeviceId,
-        slot: &Slot,
-        fingerprint: &Fingerprint,
-    ) -> Option<Arc<Stored>> {
-        let written = lock(&slot.written);
-        written.as_ref()?;
-        let now = slot.now.load_full();
-        if now
-            .next
-            .as_ref()
-            .is_none_or(|next| next.fingerprint != *fingerprint)
-        {
-            return Some(now);
-        }
-        let mut promoted = Stored::clone(&now);
-        promoted.promote();
-        let promoted = Arc::new(promoted);
-        slot.now.store(Arc::clone(&promoted));
-        lock(&self.ahead).insert(id.clone());
-        drop(written);
-        // A session that still runs on the certificate before this one has to end.
-        self.notify(id);
-        Some(promoted)
-    }
-
-    /// Notes that a device was heard of.
-    pub fn seen(&self, id: &DeviceId, now: OffsetDateTime, peer: SocketAddr) {
-        let Some(slot) = self.slot(id) else {
-            return;
-        };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut activity = lock(&slot.activity);
-        let before = activity.stored.peer.map(|peer| peer.ip());
-        activity.seen(now, peer);
-        self.count(id, &mut activity);
-        drop(activity);
-        if before != Some(peer.ip()) {
-            if let Some(before) = before {
-                self.left(before, id);
-            }
-            lock(&self.addresses)
-                .entry(peer.ip())
-                .or_default()
-                .insert(id.clone());
-        }
-    }
-
-    fn left(&self, address: IpAddr, id: &DeviceId) {
-        let mut addresses = lock(&self.addresses);
-        if let Some(here) = addresses.get_mut(&address) {
-            here.remove(id);
-            if here.is_empty() {
-                addresses.remove(&address);
-            }
-        }
-    }
-
-    /// The device last seen at this address; none if there were several.
-    pub fn at_address(&self, address: IpAddr) -> Option<DeviceId> {
-        let addresses = lock(&self.addresses);
-        let here = addresses.get(&address.to_canonical())?;
-        if here.len() == 1 {
-            here.first().cloned()
-        } else {
-            None
-        }
-    }
-
-    /// Counts a violation of a device's profile. Too many in a minute quarantine it, before this returns.
-    pub fn violation(
-        &self,
-        id: &DeviceId,
-        control: Control,
-        reason: &str,
-        now: OffsetDateTime,
-    ) -> Violations {
-        let Some(slot) = self.slot(id) else {
-            return Violations {
-                total: 0,
-                last_minute: 0,
-                quarantined: false,
-            };
-        };
-        let mut activity = lock(&slot.activity);
-        let last_minute = activity.violation(control.as_str(), reason, now);
-        let total = activity.stored.violations;
-        self.count(id, &mut activity);
-        drop(activity);
-        let too_many = last_minute > self.settings.violations_per_minute;
-        let quarantined =
-            too_many && matches!(slot.now.load().state, State::Active | State::Pending);
-        if quarantined {
-            let why = format!(
-                "{last_minute} violations of its profile within a minute, the last: {control}: {reason}"
-            );
-            if let Err(error) = self.quarantine_for(id, control, &why, now) {
-                // It holds in memory, and flush tries again; whoever watches must know.
-                self.tell(
-                    now,
-                    Some(id),
-                    Outcome::Alarm,
-                    format!("the quarantine was not written: {}", chain(&error)),
-                );
-            }
-        }
-        Violations {
-            total,
-            last_minute,
-            quarantined,
-        }
-    }
-
-    fn count(&self, id: &DeviceId, activity: &mut Activity) {
-        if !activity.unwritten {
-            activity.unwritten = true;
-            lock(&self.counted).insert(id.clone());
-        }
-    }
-
-    /// Writes what is ahead of the store. Blocks; to be called about once a second, and before the gateway stops.
-    pub fn flush(&self, now: OffsetDateTime) -> Result<(), StoreError> {
-        let ahead = std::mem::take(&mut *lock(&self.ahead));
-        if let Err(error) = self.flush_records(&ahead) {
-            lock(&self.ahead).extend(ahead);
-            let why = format!("the registry cannot be written: {}", chain(&error));
-            self.tell(now, None, Outcome::Alarm, why);
-            return Err(error);
-        }
-        self.flush_counters()
-    }
-
-    fn flush_records(&self, ahead: &BTreeSet<DeviceId>) -> Result<(), StoreError> {
-        let slots: Vec<(&DeviceId, Arc<Slot>)> = ahead
-            .iter()
-            .filter_map(|id| self.slot(id).map(|slot| (id, slot)))
-            .collect();
-        for chunk in slots.chunks(AT_ONCE) {
-            // Several locks at once, always in the order of the ids; everyone else holds one at most.
-            let mut guards: Vec<_> = chunk.iter().map(|(_, slot)| lock(&slot.written)).collect();
-            let after: Vec<Arc<Stored>> =
-                chunk.iter().map(|(_, slot)| slot.now.load_full()).collect();
-            let mut unwritten: Vec<Unwritten<'_>> = chunk
-                .iter()
-                .zip(&after)
-                .zip(&mut guards)
-                .map(|(((id, _), after), written)| Unwritten { id, after, written })
-                .collect();
-            self.write(&mut unwritten)?;
-        }
-        Ok(())
-    }
-
-    fn flush_counters(&self) -> Result<(), StoreError> {
-        let counted = std::mem::take(&mut *lock(&self.counted));
-        let mut batch = Batch::new();
-        for id in &counted {
-            if let Some(slot) = self.slot(id) {
-                let mut activity = lock(&slot.activity);
-                activity.unwritten = false;
-                batch.put(ACTIVITY, id.as_str(), to_json(&activity.stored));
-            }
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.store.commit(batch).inspect_err(|_| {
-            for id in &counted {
-                if let Some(slot) = self.slot(id) {
-                    lock(&slot.activity).unwritten = true;
-                }
-            }
-            lock(&self.counted).extend(counted);
-        })
-    }
-
     // Inside.
 
     fn slot(&self, id: &DeviceId) -> Option<Arc<Slot>> {
@@ -1022,22 +528,6 @@ impl Registry {
     }
 }
 
-impl Admission {
-    /// Whether the device's profile lets it speak this version of TLS.
-    pub fn permits_tls(&self, version: u16) -> bool {
-        let name = if version == hello::TLS13 {
-            "1.3"
-        } else {
-            "1.2"
-        };
-        self.profile
-            .protocols
-            .tls
-            .iter()
-            .any(|allowed| allowed.as_str() == name)
-    }
-}
-
 impl Slot {
     fn new(stored: Stored, activity: Activity) -> Self {
         let stored = Arc::new(stored);
@@ -1067,36 +557,6 @@ impl Slot {
     }
 }
 
-/// Finds the certificate among those of the device, if the device is wanted at all.
-fn recognise<'a>(
-    stored: &'a Stored,
-    name: &DeviceName,
-    fingerprint: &Fingerprint,
-) -> Result<&'a CertificateRecord, Refusal> {
-    if let State::Revoked { reason, since } = &stored.state {
-        return Err(Refusal::Revoked {
-            reason: reason.clone(),
-            since: *since,
-        });
-    }
-    if stored.model != name.model {
-        return Err(Refusal::OtherModel {
-            shown: name.model.clone(),
-            registered: stored.model.clone(),
-        });
-    }
-    let slots = [stored.current.as_ref(), stored.next.as_ref()];
-    match slots
-        .into_iter()
-        .flatten()
-        .find(|known| known.fingerprint == *fingerprint)
-    {
-        Some(known) => Ok(known),
-        None if stored.previous == Some(*fingerprint) => Err(Refusal::Superseded),
-        None => Err(Refusal::UnknownCertificate),
-    }
-}
-
 fn not_revoked(id: &DeviceId, stored: &Stored) -> Result<(), ChangeError> {
     match stored.state {
         State::Revoked { since, .. } => Err(ChangeError::Revoked {
@@ -1105,23 +565,6 @@ fn not_revoked(id: &DeviceId, stored: &Stored) -> Result<(), ChangeError> {
         }),
         _ => Ok(()),
     }
-}
-
-fn read_model(key: &[u8], value: &[u8]) -> Result<Model, OpenError> {
-    let stored: StoredModel = decode(value).map_err(|e| unreadable("the profile", key, e))?;
-    let canonical = BASE64
-        .decode(&stored.canonical)
-        .map_err(|e| unreadable("the profile", key, e))?;
-    let profile = Profile::from_canonical(&canonical)
-        .map_err(|e| unreadable("the profile", key, e.to_string()))?;
-    let name = ModelName::new(profile.device.model.as_str())
-        .map_err(|e| unreadable("the profile", key, e))?;
-    Ok(Model {
-        name,
-        profile: Arc::new(profile),
-        canonical: canonical.into(),
-        installed: stored.installed,
-    })
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

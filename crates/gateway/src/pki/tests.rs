@@ -180,7 +180,7 @@ fn the_accepted_keys_are_accepted_and_a_changed_request_is_not() {
         );
     }
     assert_eq!(
-        Request::read(&[0x30; 20_000]).unwrap_err(),
+        Request::read(&vec![0x30; 20_000]).unwrap_err(),
         RequestError::TooLong
     );
 }
@@ -235,7 +235,7 @@ fn a_ca_that_does_not_fit_is_refused_by_its_fault() {
     );
     check(
         &foreign(&pair, |p| {
-            p.key_usages = vec![KeyUsagePurpose::DigitalSignature]
+            p.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         }),
         &key,
         "it may not sign certificates",

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::net::SocketAddr;
+
 use stockade_store::{Entry, Sqlite};
 use tempfile::TempDir;
 
 use super::*;
-use crate::tls::Leaf;
+use crate::tls::{Leaf, hello};
 
 const START: OffsetDateTime = time::macros::datetime!(2026-11-22 12:00 UTC);
 
@@ -115,7 +117,7 @@ impl Fleet {
         let proof = self
             .registry
             .check_code(device, code, IpAddr::from([192, 0, 2, 1]), now)
-            .unwrap();
+            .expect("the code is right");
         self.registry.enrol(
             proof,
             [print; 32],

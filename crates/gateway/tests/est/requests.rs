@@ -26,7 +26,7 @@ fn bodies_that_are_no_request_get_an_answer_that_helps() {
     let pkcs10 = "-H 'Content-Type: application/pkcs10' --data-binary";
     let cases = [
         (
-            format!("post -H 'Content-Type: application/json' --data-binary @porch.b64"),
+            "post -H 'Content-Type: application/json' --data-binary @porch.b64".to_owned(),
             "the content type must be application/pkcs10\n415",
         ),
         (

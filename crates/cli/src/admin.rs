@@ -30,17 +30,26 @@ struct Refusal {
 impl Admin {
     /// The gateway that runs on this data directory.
     pub(crate) fn of(data: &Path) -> Self {
-        Self { socket: data.join("admin.sock") }
+        Self {
+            socket: data.join("admin.sock"),
+        }
     }
 
     /// Asks for something.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.ask(Method::GET, path, "application/json", Bytes::new()).await
+        self.ask(Method::GET, path, "application/json", Bytes::new())
+            .await
     }
 
     /// Has something done.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.ask(Method::POST, path, "application/json", Bytes::from(body.to_string())).await
+        self.ask(
+            Method::POST,
+            path,
+            "application/json",
+            Bytes::from(body.to_string()),
+        )
+        .await
     }
 
     /// Hands something over.
@@ -48,7 +57,13 @@ impl Admin {
         self.ask(Method::PUT, path, kind, Bytes::from(body)).await
     }
 
-    async fn ask(&self, method: Method, path: &str, kind: &str, body: Bytes) -> anyhow::Result<Value> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Value> {
         let stream = UnixStream::connect(&self.socket).await.with_context(|| {
             format!(
                 "no gateway answers at {}; start it with `stockade up`, or name its directory with --data",
@@ -64,7 +79,10 @@ impl Admin {
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, kind)
             .body(Full::new(body))?;
-        let response = sender.send_request(request).await.context("the gateway went away")?;
+        let response = sender
+            .send_request(request)
+            .await
+            .context("the gateway went away")?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER)
             .collect()
@@ -83,7 +101,10 @@ fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
         return serde_json::from_slice(body).context("the gateway's answer is no JSON");
     }
     match serde_json::from_slice::<Refusal>(body) {
-        Ok(Refusal { error, help: Some(help) }) => bail!("{error}\n  help: {help}"),
+        Ok(Refusal {
+            error,
+            help: Some(help),
+        }) => bail!("{error}\n  help: {help}"),
         Ok(Refusal { error, help: None }) => bail!("{error}"),
         Err(_) => bail!("the gateway answered {status}"),
     }
@@ -93,7 +114,10 @@ fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
 pub(crate) fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || (byte == b'.' && text.len() > 2) {
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_' | b'~')
+            || (byte == b'.' && text.len() > 2)
+        {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));
@@ -115,7 +139,13 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_with_its_help() {
-        let told = answer(StatusCode::CONFLICT, br#"{"error":"taken","help":"choose another"}"#);
-        assert_eq!(format!("{:#}", told.unwrap_err()), "taken\n  help: choose another");
+        let told = answer(
+            StatusCode::CONFLICT,
+            br#"{"error":"taken","help":"choose another"}"#,
+        );
+        assert_eq!(
+            format!("{:#}", told.unwrap_err()),
+            "taken\n  help: choose another"
+        );
     }
 }

@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// Keeps IoT devices safe: what a device's profile does not allow is refused.
 #[derive(Debug, Parser)]
-#[command(name = "stockade", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "stockade",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     /// Directory that holds everything the server keeps
     /// [default: ./stockade-data, or ./stockade-demo with --demo]

@@ -19,7 +19,10 @@ pub(crate) fn field(value: &Value, name: &str) -> String {
 
 /// The items of a list in an answer; none if there is no such list.
 pub(crate) fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// A timestamp to the second: `2026-11-22T18:40:03.123Z` reads `2026-11-22 18:40:03`.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use stockade_profile::VerifyingKey;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) trust_domain: String,
     /// Further host names and addresses that devices and browsers reach the gateway by.
     pub(crate) names: Vec<String>,
+    /// Files with the public keys (PEM) whose signature on a profile is trusted.
+    pub(crate) profile_keys: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -123,16 +126,27 @@ impl Default for Config {
             listen: Listen::default(),
             protocols: Protocols::default(),
             enrolment: Enrolment::default(),
-            quarantine: Quarantine { breaches_per_minute: 30 },
-            storage: Storage { durability: Durability::Commit },
-            log: Log { level: "warn".to_owned(), format: LogFormat::Text },
+            quarantine: Quarantine {
+                breaches_per_minute: 30,
+            },
+            storage: Storage {
+                durability: Durability::Commit,
+            },
+            log: Log {
+                level: "warn".to_owned(),
+                format: LogFormat::Text,
+            },
         }
     }
 }
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { trust_domain: "stockade.local".to_owned(), names: Vec::new() }
+        Self {
+            trust_domain: "stockade.local".to_owned(),
+            names: Vec::new(),
+            profile_keys: Vec::new(),
+        }
     }
 }
 
@@ -140,7 +154,11 @@ impl Default for Listen {
     /// The ports of the design, on every address: devices and browsers come from the network.
     fn default() -> Self {
         let on = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
-        Self { mqtt: on(8883), est: on(8444), console: on(8443) }
+        Self {
+            mqtt: on(8883),
+            est: on(8444),
+            console: on(8443),
+        }
     }
 }
 
@@ -148,20 +166,29 @@ impl Listen {
     /// The same ports, reachable from this machine only.
     pub(crate) fn on_loopback(self) -> Self {
         let here = |a: SocketAddr| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, a.port()));
-        Self { mqtt: here(self.mqtt), est: here(self.est), console: here(self.console) }
+        Self {
+            mqtt: here(self.mqtt),
+            est: here(self.est),
+            console: here(self.console),
+        }
     }
 }
 
 impl Default for Protocols {
     fn default() -> Self {
-        Self { tls: vec![TlsVersion::Tls13] }
+        Self {
+            tls: vec![TlsVersion::Tls13],
+        }
     }
 }
 
 impl Default for Enrolment {
     fn default() -> Self {
         let days = |n: u64| Span(Duration::from_secs(n * 86_400));
-        Self { code_life: days(1), comeback_window: days(30) }
+        Self {
+            code_life: days(1),
+            comeback_window: days(30),
+        }
     }
 }
 
@@ -211,9 +238,13 @@ impl<'de> Deserialize<'de> for Span {
             .and_then(|(_, size)| count.parse::<u64>().ok()?.checked_mul(*size))
             // A hundred years: what adds to a date without leaving the calendar.
             .filter(|&seconds| seconds <= 36_525 * 86_400);
-        seconds.map(|s| Self(Duration::from_secs(s))).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is no duration: write \"30s\", \"10min\", \"24h\" or \"7d\""))
-        })
+        seconds
+            .map(|s| Self(Duration::from_secs(s)))
+            .ok_or_else(|| {
+                de::Error::custom(format!(
+                    "`{text}` is no duration: write \"30s\", \"10min\", \"24h\" or \"7d\""
+                ))
+            })
     }
 }
 
@@ -238,7 +269,8 @@ impl Config {
     /// Reads a configuration; an error names file, line, column and what would be right.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = fs_err::read_to_string(file)?;
-        Self::parse(&text).with_context(|| format!("{} is not a valid configuration", file.display()))
+        Self::parse(&text)
+            .with_context(|| format!("{} is not a valid configuration", file.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -248,6 +280,20 @@ impl Config {
             "[protocols] tls is empty: nobody could connect; write [\"1.3\"]"
         );
         Ok(config)
+    }
+
+    /// The keys whose signature on a profile is trusted.
+    pub(crate) fn profile_keys(&self) -> anyhow::Result<Vec<VerifyingKey>> {
+        let read = |path: &PathBuf| {
+            let pem = fs_err::read_to_string(path)?;
+            VerifyingKey::from_pem(&pem).with_context(|| {
+                format!(
+                    "{} in stockade.toml, [gateway] profile-keys",
+                    path.display()
+                )
+            })
+        };
+        self.gateway.profile_keys.iter().map(read).collect()
     }
 
     /// The configuration with all its values, to start a file from.
@@ -289,6 +335,13 @@ mod tests {
             assert!(Config::parse(&text).is_err(), "{bad}");
         }
         let text = "[enrolment]\ncomeback-window = \"90min\"\n";
-        assert_eq!(Config::parse(text).unwrap().enrolment.comeback_window.to_string(), "90min");
+        assert_eq!(
+            Config::parse(text)
+                .unwrap()
+                .enrolment
+                .comeback_window
+                .to_string(),
+            "90min"
+        );
     }
 }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::args::DemoDevice;
 use crate::out::Out;
 
-pub(crate) use fleet::Fleet;
+pub(crate) use fleet::{COMMAND_TOPIC, Fleet, Told};
 
 /// The code comes this way, where `ps` cannot show it.
 const CODE_VARIABLE: &str = "STOCKADE_DEMO_CODE";
@@ -28,6 +28,8 @@ const KEEP_ALIVE: u16 = 30;
 
 /// Is the device, until the process is ended.
 pub(crate) async fn device(out: Out, told: &DemoDevice) -> anyhow::Result<()> {
+    // Should the gateway be killed, its devices end with it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     match told.kind.as_str() {
         "old" => old::run(out, told.mqtt).await,
         "honest" => live(out, told, camera::work).await,
@@ -64,7 +66,8 @@ async fn enrolled(told: &DemoDevice) -> anyhow::Result<Identity> {
     if let Some(identity) = Identity::load(&told.keys)? {
         return Ok(identity);
     }
-    let code = std::env::var(CODE_VARIABLE).with_context(|| format!("{CODE_VARIABLE} is not set"))?;
+    let code =
+        std::env::var(CODE_VARIABLE).with_context(|| format!("{CODE_VARIABLE} is not set"))?;
     let invitation = Invitation {
         est: told.est,
         ca: Fingerprint::parse(&told.ca_fingerprint).context("--ca-fingerprint is no SHA-256")?,

@@ -28,7 +28,9 @@ impl Out {
     pub(crate) fn new() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-        Self { colour: !unwanted && !dumb && io::stdout().is_terminal() }
+        Self {
+            colour: !unwanted && !dumb && io::stdout().is_terminal(),
+        }
     }
 
     /// One line; a reader that went away (`| head`) is no fault.
@@ -47,7 +49,11 @@ impl Out {
             Tone::Dim => "2",
             Tone::Plain => return text.to_owned(),
         };
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -66,11 +72,18 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let render = |cells: Vec<&str>| {
-        let line: String = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}  ")).collect();
+        let line: String = cells
+            .iter()
+            .zip(&widths)
+            .map(|(c, w)| format!("{c:<w$}  "))
+            .collect();
         line.trim_end().to_owned()
     };
     let mut lines = vec![render(head.to_vec())];
-    lines.extend(rows.iter().map(|row| render(row.iter().map(String::as_str).collect())));
+    lines.extend(
+        rows.iter()
+            .map(|row| render(row.iter().map(String::as_str).collect())),
+    );
     lines.join("\n")
 }
 

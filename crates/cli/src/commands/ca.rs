@@ -15,7 +15,10 @@ pub(crate) async fn run(out: Out, data: &Path, json: bool, command: &Ca) -> anyh
                 out.line(&status.to_string());
             } else {
                 out.line(&format!("certificate  {}", data.join("ca.pem").display()));
-                out.line(&format!("SHA-256      {}", field(&status, "ca_fingerprint")));
+                out.line(&format!(
+                    "SHA-256      {}",
+                    field(&status, "ca_fingerprint")
+                ));
             }
             Ok(())
         }

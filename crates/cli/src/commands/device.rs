@@ -7,7 +7,12 @@ use crate::admin::{Admin, segment};
 use crate::args::Device;
 use crate::out::{Out, table};
 
-pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Device) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    out: Out,
+    admin: &Admin,
+    json: bool,
+    command: &Device,
+) -> anyhow::Result<()> {
     let (answer, text): (Value, fn(&Value) -> String) = match command {
         Device::Add { model, id } => {
             let asked = json!({ "model": model, "id": id });
@@ -19,15 +24,28 @@ pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Device) -
         }
         Device::List => (admin.get("/api/v1/devices").await?, list_text),
         Device::Show { id } => (admin.get(&path(id, "")).await?, show_text),
-        Device::Quarantine { id, reason } => {
-            (admin.post(&path(id, "/quarantine"), &json!({ "reason": reason })).await?, state_text)
-        }
-        Device::Release { id } => (admin.post(&path(id, "/release"), &json!({})).await?, state_text),
-        Device::Revoke { id, reason } => {
-            (admin.post(&path(id, "/revoke"), &json!({ "reason": reason })).await?, state_text)
-        }
+        Device::Quarantine { id, reason } => (
+            admin
+                .post(&path(id, "/quarantine"), &json!({ "reason": reason }))
+                .await?,
+            state_text,
+        ),
+        Device::Release { id } => (
+            admin.post(&path(id, "/release"), &json!({})).await?,
+            state_text,
+        ),
+        Device::Revoke { id, reason } => (
+            admin
+                .post(&path(id, "/revoke"), &json!({ "reason": reason }))
+                .await?,
+            state_text,
+        ),
     };
-    out.line(&if json { answer.to_string() } else { text(&answer) });
+    out.line(&if json {
+        answer.to_string()
+    } else {
+        text(&answer)
+    });
     Ok(())
 }
 
@@ -64,11 +82,25 @@ fn list_text(answer: &Value) -> String {
                 field(device, "state"),
                 moment(device, "last_seen"),
                 field(device, "violations"),
-                items(device, "reasons").first().and_then(Value::as_str).unwrap_or("").to_owned(),
+                items(device, "reasons")
+                    .first()
+                    .and_then(Value::as_str)
+                    .unwrap_or("")
+                    .to_owned(),
             ]
         })
         .collect();
-    table(&["DEVICE", "MODEL", "STATE", "LAST SEEN (UTC)", "BREACHES", "REASON"], &rows)
+    table(
+        &[
+            "DEVICE",
+            "MODEL",
+            "STATE",
+            "LAST SEEN (UTC)",
+            "BREACHES",
+            "REASON",
+        ],
+        &rows,
+    )
 }
 
 fn state_text(device: &Value) -> String {
@@ -79,15 +111,29 @@ fn show_text(device: &Value) -> String {
     let mut lines = vec![
         format!("device       {}", field(device, "id")),
         format!("name         {}", field(device, "spiffe")),
-        format!("model        {} (profile version {})", field(device, "model"), field(device, "profile_version")),
+        format!(
+            "model        {} (profile version {})",
+            field(device, "model"),
+            field(device, "profile_version")
+        ),
         format!("state        {}", field(device, "state")),
     ];
     for reason in items(device, "reasons") {
-        lines.push(format!("             because {}", reason.as_str().unwrap_or_default()));
+        lines.push(format!(
+            "             because {}",
+            reason.as_str().unwrap_or_default()
+        ));
     }
     let certificate = device.get("certificate").cloned().unwrap_or_default();
-    lines.push(format!("last seen    {} from {}", moment(device, "last_seen"), field(device, "last_peer")));
-    lines.push(format!("certificate  until {}", moment(&certificate, "not_after")));
+    lines.push(format!(
+        "last seen    {} from {}",
+        moment(device, "last_seen"),
+        field(device, "last_peer")
+    ));
+    lines.push(format!(
+        "certificate  until {}",
+        moment(&certificate, "not_after")
+    ));
     lines.push(format!(
         "breaches     {} ({} in the last minute)",
         field(device, "violations"),
@@ -108,7 +154,10 @@ fn show_text(device: &Value) -> String {
 
 /// Sentences, each after the control it belongs to.
 pub(super) fn words(words: &[Value]) -> Vec<String> {
-    words.iter().map(|word| format!("{:<12} {}", field(word, "control"), field(word, "text"))).collect()
+    words
+        .iter()
+        .map(|word| format!("{:<12} {}", field(word, "control"), field(word, "text")))
+        .collect()
 }
 
 #[cfg(test)]

@@ -40,7 +40,11 @@ fn past_line(event: &Value) -> String {
 /// An event as it happens, on one line.
 pub(crate) fn live_line(out: Out, event: &Event) -> String {
     let format = format_description!("[hour]:[minute]:[second]");
-    let time = event.at.to_offset(UtcOffset::UTC).format(format).unwrap_or_default();
+    let time = event
+        .at
+        .to_offset(UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default();
     let tone = match event.outcome {
         Outcome::Admitted => Tone::Good,
         Outcome::Refused => Tone::Bad,
@@ -50,5 +54,10 @@ pub(crate) fn live_line(out: Out, event: &Event) -> String {
     let peer = event.peer.map(|p| p.to_string());
     let who = event.device.as_deref().or(peer.as_deref()).unwrap_or("-");
     let outcome = out.paint(tone, &format!("{:<8}", event.outcome.as_str()));
-    format!("{}  {outcome}  {:<9}  {who:<15}  {}", out.paint(Tone::Dim, &time), event.control, event.reason)
+    format!(
+        "{}  {outcome}  {:<9}  {who:<15}  {}",
+        out.paint(Tone::Dim, &time),
+        event.control,
+        event.reason
+    )
 }

@@ -43,11 +43,18 @@ fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<Sound> {
             continue;
         }
         if !faults.is_empty() {
-            out.line(stockade_profile::render(&text, &file.display().to_string(), &faults).trim_end());
+            out.line(
+                stockade_profile::render(&text, &file.display().to_string(), &faults).trim_end(),
+            );
         }
         if let Some(profile) = profile {
             let device = &profile.device;
-            out.line(&format!("{}: {} version {} is sound", file.display(), device.model, device.version));
+            out.line(&format!(
+                "{}: {} version {} is sound",
+                file.display(),
+                device.model,
+                device.version
+            ));
         }
     }
     Ok(sound)
@@ -74,15 +81,26 @@ fn read(file: &Path) -> anyhow::Result<Profile> {
     let text = fs_err::read_to_string(file)?;
     let Checked { profile, faults } = stockade_profile::check(&text);
     profile.with_context(|| {
-        let errors = faults.iter().filter(|f| f.severity == Severity::Error).count();
+        let errors = faults
+            .iter()
+            .filter(|f| f.severity == Severity::Error)
+            .count();
         let told = stockade_profile::render(&text, &file.display().to_string(), &faults);
-        format!("{} has {errors} faults\n{}", file.display(), told.trim_end())
+        format!(
+            "{} has {errors} faults\n{}",
+            file.display(),
+            told.trim_end()
+        )
     })
 }
 
 fn show(out: Out, file: &Path) -> anyhow::Result<()> {
     for sentence in read(file)?.words(None) {
-        out.line(&format!("{:<12} {}", sentence.control.as_str(), sentence.text));
+        out.line(&format!(
+            "{:<12} {}",
+            sentence.control.as_str(),
+            sentence.text
+        ));
     }
     Ok(())
 }
@@ -97,23 +115,38 @@ fn keygen(out: Out, path: &Path) -> anyhow::Result<()> {
     let public = path.with_added_extension("pub");
     // A key that exists is never overwritten: profiles in the field are signed with it.
     let mut options = fs_err::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
     fs_err::write(&public, key.verifying_key().to_pem())?;
     out.line(&format!("private key {} (keep it secret)", path.display()));
-    out.line(&format!("public key  {} (id {})", public.display(), key.id()));
+    out.line(&format!(
+        "public key  {} (id {})",
+        public.display(),
+        key.id()
+    ));
     Ok(())
 }
 
 fn sign(out: Out, file: &Path, key: &Path, output: Option<&Path>) -> anyhow::Result<()> {
     let profile = read(file)?;
     let pem = Zeroizing::new(fs_err::read_to_string(key)?);
-    let key = SigningKey::from_pem(&pem).with_context(|| format!("cannot use {}", key.display()))?;
+    let key =
+        SigningKey::from_pem(&pem).with_context(|| format!("cannot use {}", key.display()))?;
     let output = output.map_or_else(|| file.with_extension("cose"), Path::to_owned);
     fs_err::write(&output, stockade_profile::sign(&profile, &key))?;
     let device = &profile.device;
-    out.line(&format!("{}: {} version {}, signed by {}", output.display(), device.model, device.version, key.id()));
+    out.line(&format!(
+        "{}: {} version {}, signed by {}",
+        output.display(),
+        device.model,
+        device.version,
+        key.id()
+    ));
     Ok(())
 }
 
@@ -129,7 +162,12 @@ fn verify(out: Out, file: &Path, keys: &[PathBuf]) -> anyhow::Result<()> {
         .with_context(|| format!("{} is refused", file.display()))?;
     let device = &verified.profile().device;
     let key = verified.key();
-    out.line(&format!("{}: {} version {}, signed by {key}", file.display(), device.model, device.version));
+    out.line(&format!(
+        "{}: {} version {}, signed by {key}",
+        file.display(),
+        device.model,
+        device.version
+    ));
     Ok(())
 }
 
@@ -145,7 +183,11 @@ async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
         _ => bail!("{} is neither .toml nor .cose", file.display()),
     };
     let answer = admin.put("/api/v1/profiles", kind, bytes).await?;
-    out.line(&format!("{} version {} is installed", field(&answer, "model"), field(&answer, "version")));
+    out.line(&format!(
+        "{} version {} is installed",
+        field(&answer, "model"),
+        field(&answer, "version")
+    ));
     Ok(())
 }
 
@@ -160,8 +202,15 @@ async fn list(out: Out, admin: &Admin, json: bool) -> anyhow::Result<()> {
         out.line("no models yet; install a profile: stockade profile install FILE");
         return Ok(());
     }
-    let cells = |model| ["model", "manufacturer", "version", "devices"].map(|name| field(model, name)).to_vec();
+    let cells = |model| {
+        ["model", "manufacturer", "version", "devices"]
+            .map(|name| field(model, name))
+            .to_vec()
+    };
     let rows: Vec<Vec<String>> = models.iter().map(cells).collect();
-    out.line(&table(&["MODEL", "MANUFACTURER", "VERSION", "DEVICES"], &rows));
+    out.line(&table(
+        &["MODEL", "MANUFACTURER", "VERSION", "DEVICES"],
+        &rows,
+    ));
     Ok(())
 }

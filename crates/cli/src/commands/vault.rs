@@ -7,8 +7,17 @@ use crate::admin::{Admin, segment};
 use crate::args::Vault;
 use crate::out::Out;
 
-pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Vault) -> anyhow::Result<()> {
-    let Vault::Query { schema, device, limit } = command;
+pub(crate) async fn run(
+    out: Out,
+    admin: &Admin,
+    json: bool,
+    command: &Vault,
+) -> anyhow::Result<()> {
+    let Vault::Query {
+        schema,
+        device,
+        limit,
+    } = command;
     let mut path = format!("/api/v1/vault/records?limit={limit}");
     for (name, value) in [("schema", schema), ("device", device)] {
         if let Some(value) = value {
@@ -22,7 +31,9 @@ pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Vault) ->
     }
     let records = items(&answer, "records");
     if records.is_empty() {
-        out.line("no records; telemetry arrives here once a device publishes to a topic with a schema");
+        out.line(
+            "no records; telemetry arrives here once a device publishes to a topic with a schema",
+        );
     }
     for record in records {
         out.line(&line(record));
@@ -32,7 +43,18 @@ pub(crate) async fn run(out: Out, admin: &Admin, json: bool, command: &Vault) ->
 
 fn line(record: &Value) -> String {
     let empty = serde_json::Map::new();
-    let fields = record.get("fields").and_then(Value::as_object).unwrap_or(&empty);
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("{}  {:<12}  {}", moment(record, "ingested"), field(record, "schema"), fields.join("  "))
+    let fields = record
+        .get("fields")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!(
+        "{}  {:<12}  {}",
+        moment(record, "ingested"),
+        field(record, "schema"),
+        fields.join("  ")
+    )
 }

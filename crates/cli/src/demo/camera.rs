@@ -43,7 +43,9 @@ pub(super) async fn work(out: Out, session: &mut Session, told: &DemoDevice) -> 
 
 /// A report with more in it than the vault will keep: that is what the profile is for.
 fn motion(count: u32) -> anyhow::Result<String> {
-    let now = OffsetDateTime::now_utc().format(&Rfc3339).context("the clock is out of range")?;
+    let now = OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .context("the clock is out of range")?;
     let confidence = f64::from(80 + count % 20) / 100.0;
     Ok(json!({
         "time": now,

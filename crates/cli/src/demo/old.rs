@@ -33,7 +33,9 @@ pub(super) async fn run(out: Out, gateway: SocketAddr) -> anyhow::Result<()> {
 
 /// Says hello in one version and tells what came back.
 async fn attempt(gateway: SocketAddr, minor: u8) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(gateway).await.context("cannot connect")?;
+    let mut stream = TcpStream::connect(gateway)
+        .await
+        .context("cannot connect")?;
     stream.write_all(&client_hello(minor)).await?;
     // A TLS record's header is 5 bytes (RFC 5246 §6.2.1), an alert 2 (§7.2).
     let mut answer = [0; 7];

@@ -42,15 +42,21 @@ async fn attempt(session: &mut Session, model: &str, id: &str, step: u32) -> any
     match step % 4 {
         0 => {
             let reading = json!({ "temperature": 21.4 }).to_string();
-            session.publish(&format!("{model}/{id}/temperature"), reading.as_bytes()).await?;
+            session
+                .publish(&format!("{model}/{id}/temperature"), reading.as_bytes())
+                .await?;
         }
         // Somebody else's camera.
         1 => {
-            session.publish("cam-2/demo-camera/command", br#"{"shutter":"closed"}"#).await?;
+            session
+                .publish("cam-2/demo-camera/command", br#"{"shutter":"closed"}"#)
+                .await?;
         }
         // What the house says.
         2 => {
-            session.publish(&format!("{model}/{id}/audio"), &[0; 64]).await?;
+            session
+                .publish(&format!("{model}/{id}/audio"), &[0; 64])
+                .await?;
         }
         // Everything of everybody.
         _ => {

@@ -1,0 +1,312 @@
+//! Gateway, vault and console in one process.
+
+mod addresses;
+mod tasks;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use stockade_console::{Admin, ConsoleState, Info, OneTimePassword};
+use stockade_gateway::est::{Est, EstSettings};
+use stockade_gateway::events::EventLog;
+use stockade_gateway::mqtt::{Around, Mqtt, MqttSettings};
+use stockade_gateway::name::TrustDomain;
+use stockade_gateway::pki::{Pki, PkiSettings};
+use stockade_gateway::registry::{Registry, RegistrySettings};
+use stockade_gateway::tls::{Clock, Minimum, Refusals, TlsOptions};
+use stockade_store::{Bus, DataDir, Durability, Journal, JournalOptions, Sqlite, Store};
+use stockade_vault::Vault;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::addresses::{Listeners, reachable};
+use self::tasks::OfRegistry;
+use crate::config::{self, Config, Listen, TlsVersion};
+use crate::demo::Told;
+use crate::out::Out;
+
+/// Where the state is kept, in the data directory.
+const STORE: &str = "state.sqlite";
+/// Where the CA is kept, in the data directory.
+const CA: &str = "ca";
+/// With `durability = "interval"`, the medium is synced this often.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How long open connections may take to end at the stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Everything that runs. It ends in good order with [`Server::stop`].
+pub(crate) struct Server {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) ca_fingerprint: String,
+    pub(crate) password: Option<OneTimePassword>,
+    pub(crate) shown: Shown,
+    listen: Listen,
+    mqtt: Mqtt,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    data: DataDir,
+}
+
+/// Addresses as a person is told them.
+pub(crate) struct Shown {
+    pub(crate) console: String,
+    pub(crate) est: String,
+    pub(crate) mqtt: String,
+    pub(crate) tls: &'static str,
+}
+
+/// `stockade ca import`: before the first start.
+pub(crate) fn import_ca(
+    out: Out,
+    data: &Path,
+    certificate: &Path,
+    key: &Path,
+) -> anyhow::Result<()> {
+    let data = DataDir::open(data)?;
+    let dir = data.subdir(CA)?;
+    let certificate = fs_err::read_to_string(certificate)?;
+    let key = zeroize::Zeroizing::new(fs_err::read_to_string(key)?);
+    Pki::import(&dir, &certificate, &key, OffsetDateTime::now_utc())?;
+    out.line(&format!(
+        "the authority is in {}; start the gateway: stockade up",
+        dir.display()
+    ));
+    Ok(())
+}
+
+/// `stockade admin reset-password`: while the gateway is stopped.
+pub(crate) fn reset_password(out: Out, data: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        data.join(STORE).exists(),
+        "{} is no data directory of a gateway",
+        data.display()
+    );
+    let data = DataDir::open(data)?;
+    let store = Sqlite::open(&data.join(STORE))?;
+    let password = Admin::reset_password(&store, OffsetDateTime::now_utc())?;
+    out.line(&format!(
+        "user admin, one-time password {}",
+        password.expose()
+    ));
+    Ok(())
+}
+
+impl Server {
+    /// Starts everything on the data directory, or nothing.
+    pub(crate) async fn start(config: &Config, data: &Path) -> anyhow::Result<Self> {
+        let data = DataDir::open(data)?;
+        let now = OffsetDateTime::now_utc();
+        let listeners = Listeners::bind(config.listen).await?;
+
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join(STORE))?);
+        let bus: Arc<dyn Bus> = Arc::new(Journal::open(
+            &data.subdir("journal")?,
+            journal_options(config),
+        )?);
+        let events = Arc::new(EventLog::default());
+        let registry = Arc::new(Registry::open(
+            Arc::clone(&store),
+            Arc::clone(&events),
+            registry_settings(config)?,
+        )?);
+        let domain = TrustDomain::new(&config.gateway.trust_domain)
+            .context("in stockade.toml, [gateway] trust-domain")?;
+        let pki = Arc::new(open_pki(&data, config, domain.clone())?);
+        let password = Admin::first_start(&*store, now)?;
+        let profiles = Arc::new(OfRegistry(Arc::clone(&registry)));
+        let vault = Arc::new(Vault::open(
+            Arc::clone(&store),
+            Arc::clone(&bus),
+            &data.subdir("vault")?,
+            profiles,
+        )?);
+
+        let tls = TlsOptions {
+            minimum: minimum(config),
+            ..TlsOptions::default()
+        };
+        let refusals = Arc::new(Refusals::default());
+        let est_settings = EstSettings {
+            tls,
+            ..EstSettings::default()
+        };
+        let est = Est::new(
+            Arc::clone(&pki),
+            Arc::clone(&registry),
+            Arc::clone(&refusals),
+            est_settings,
+        )?;
+        let around = Around {
+            registry: Arc::clone(&registry),
+            events: Arc::clone(&events),
+            bus: Arc::clone(&bus),
+            clock: Clock::system(),
+        };
+        let mqtt = Mqtt::start(
+            MqttSettings::new(config.listen.mqtt),
+            around,
+            pki.mqtt_tls(tls)?,
+        )
+        .await
+        .map_err(addresses::explain)?;
+        let listen = listeners.with_mqtt(mqtt.local_addr())?;
+        let shown = Shown {
+            console: reachable(listen.console, &config.gateway.names),
+            est: reachable(listen.est, &config.gateway.names),
+            mqtt: reachable(listen.mqtt, &config.gateway.names),
+            tls: minimum(config).spoken(),
+        };
+        let state = ConsoleState {
+            registry: Arc::clone(&registry),
+            events: Arc::clone(&events),
+            vault: Some(Arc::clone(&vault)),
+            store,
+            publisher: Some(tasks::publisher(mqtt.handle())),
+            signers: config.profile_keys()?.into(),
+            info: Info {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                trust_domain: domain,
+                ca_fingerprint: pki.ca_fingerprint(),
+                est_url: format!("https://{}/.well-known/est", shown.est),
+                mqtt_address: shown.mqtt.clone(),
+            },
+            clock: Clock::system(),
+        };
+        let socket = stockade_console::bind_unix(&data.join("admin.sock")).await?;
+        let web = pki.web_tls(Minimum::Tls13)?;
+
+        let (stop, stopped) = watch::channel(false);
+        let wait = || {
+            let mut stopped = stopped.clone();
+            async move {
+                // A sender that is gone means the same.
+                let _stop = stopped.wait_for(|stop| *stop).await;
+            }
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::new(est).serve(listeners.est, wait()));
+        let pages = stockade_console::router(state.clone());
+        tasks.spawn(stockade_console::serve(
+            listeners.console,
+            move || Arc::clone(&web),
+            pages,
+            wait(),
+        ));
+        tasks.spawn(stockade_console::serve_unix(
+            socket,
+            stockade_console::admin_router(state),
+            wait(),
+        ));
+        tasks.spawn(tasks::feed_vault(vault, bus, stopped.clone()));
+        tasks.spawn(tasks::tidy(Arc::clone(&registry), refusals, stopped));
+
+        fs_err::write(data.join("ca.pem"), pki.ca_pem())?;
+        addresses::write(&data.subdir("run")?, listen)?;
+        let ca_fingerprint = pki.ca_fingerprint();
+        Ok(Self {
+            registry,
+            events,
+            ca_fingerprint,
+            password,
+            shown,
+            listen,
+            mqtt,
+            tasks,
+            stop,
+            data,
+        })
+    }
+
+    /// What a device's operator hands to the device.
+    pub(crate) fn told_to_devices(&self) -> Told {
+        Told {
+            mqtt: self.listen.mqtt,
+            est: self.listen.est,
+            ca_fingerprint: self.ca_fingerprint.clone(),
+        }
+    }
+
+    /// A directory in the data directory.
+    pub(crate) fn data_dir(&self, name: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.data.subdir(name)?)
+    }
+
+    /// A file in the data directory.
+    pub(crate) fn data_path(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+
+    /// Tells a device something, as the operator does.
+    pub(crate) async fn command(&self, topic: &str, payload: &str) {
+        let sent = self
+            .mqtt
+            .handle()
+            .publish_from_operator(topic, payload.as_bytes(), 1, false)
+            .await;
+        if let Err(error) = sent {
+            tracing::warn!(%error, topic, "a command was not sent");
+        }
+    }
+
+    /// Ends when one of the parts does, which none should before [`Server::stop`].
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => anyhow::Error::new(error).context("a part of the gateway failed"),
+            Some(Ok(())) | None => anyhow::anyhow!("a part of the gateway ended by itself"),
+        }
+    }
+
+    /// Ends sessions, takes what has arrived, writes what is in memory.
+    pub(crate) async fn stop(mut self) {
+        self.mqtt.shutdown().await;
+        self.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("connections were still open at the end of the grace period");
+        }
+        // A script that finds no addresses knows that nothing runs.
+        if let Err(error) = fs_err::remove_file(self.data.join("run/addresses.json")) {
+            tracing::debug!(%error, "cannot remove run/addresses.json");
+        }
+    }
+}
+
+fn minimum(config: &Config) -> Minimum {
+    if config.protocols.tls.contains(&TlsVersion::Tls12) {
+        Minimum::Tls12
+    } else {
+        Minimum::Tls13
+    }
+}
+
+fn journal_options(config: &Config) -> JournalOptions {
+    let durability = match config.storage.durability {
+        config::Durability::Commit => Durability::Commit,
+        config::Durability::Interval => Durability::Interval(SYNC_INTERVAL),
+    };
+    JournalOptions {
+        durability,
+        ..JournalOptions::default()
+    }
+}
+
+fn registry_settings(config: &Config) -> anyhow::Result<RegistrySettings> {
+    Ok(RegistrySettings {
+        violations_per_minute: config.quarantine.breaches_per_minute,
+        code_life: config.enrolment.code_life.0.try_into()?,
+        return_window: config.enrolment.comeback_window.0.try_into()?,
+        ..RegistrySettings::default()
+    })
+}
+
+fn open_pki(data: &DataDir, config: &Config, domain: TrustDomain) -> anyhow::Result<Pki> {
+    let mut settings = PkiSettings::new(domain);
+    settings
+        .server_names
+        .extend(config.gateway.names.iter().cloned());
+    Ok(Pki::open(&data.subdir(CA)?, settings, Clock::system())?)
+}

@@ -1,0 +1,117 @@
+//! What goes on in the background: the vault's intake, the registry's counters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockade_console::{Command, Publisher};
+use stockade_gateway::mqtt::MqttHandle;
+use stockade_gateway::name::ModelName;
+use stockade_gateway::registry::Registry;
+use stockade_gateway::tls::Refusals;
+use stockade_profile::Profile;
+use stockade_store::Bus;
+use stockade_vault::{Profiles, Vault};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// Between two looks for new telemetry: records gather meanwhile, and are stored together.
+const GATHER: Duration = Duration::from_millis(200);
+/// After a failure of the store.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Between two rounds of tidying.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// The vault asks the registry what a model's data may become.
+#[derive(Debug)]
+pub(crate) struct OfRegistry(pub(crate) Arc<Registry>);
+
+impl Profiles for OfRegistry {
+    fn profile(&self, model: &str) -> Option<Arc<Profile>> {
+        self.0.profile(&ModelName::new(model).ok()?)
+    }
+}
+
+/// Feeds the vault until `stop`; what came before it is still taken.
+pub(crate) async fn feed_vault(
+    vault: Arc<Vault>,
+    bus: Arc<dyn Bus>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut durable = bus.durable();
+    loop {
+        let stopping = *stop.borrow();
+        durable.borrow_and_update();
+        let worker = Arc::clone(&vault);
+        let taken =
+            tokio::task::spawn_blocking(move || worker.ingest_available(OffsetDateTime::now_utc()))
+                .await;
+        let pause = match taken {
+            Ok(Ok(_)) => GATHER,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the vault does not take telemetry; it waits in the journal");
+                AFTER_FAILURE
+            }
+            Err(error) => {
+                tracing::error!(%error, "the vault's intake failed");
+                AFTER_FAILURE
+            }
+        };
+        if stopping {
+            return;
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            more = async { tokio::time::sleep(pause).await; durable.changed().await } => {
+                if more.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Writes the registry's counters and sums up refusals now and then, and once more at the end.
+pub(crate) async fn tidy(
+    registry: Arc<Registry>,
+    refusals: Arc<Refusals>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let stopping = *stop.borrow();
+        let (worker, refusals) = (Arc::clone(&registry), Arc::clone(&refusals));
+        let written = tokio::task::spawn_blocking(move || {
+            let now = OffsetDateTime::now_utc();
+            refusals.sweep(worker.events(), now);
+            worker.flush(now)
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::error!(%error, "the registry's counters could not be written");
+        }
+        if stopping {
+            return;
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = tokio::time::sleep(TIDY) => {}
+        }
+    }
+}
+
+/// How the console's operators reach devices.
+pub(crate) fn publisher(mqtt: MqttHandle) -> Publisher {
+    Arc::new(move |command: Command| {
+        let mqtt = mqtt.clone();
+        Box::pin(async move {
+            let Command {
+                topic,
+                payload,
+                qos,
+            } = command;
+            let sent = mqtt
+                .publish_from_operator(&topic, &payload, qos, false)
+                .await;
+            sent.map(|_recipients| ())
+                .map_err(|error| error.to_string())
+        })
+    })
+}

@@ -1,0 +1,133 @@
+//! `stockade up`: start, say what a person needs, tell what happens, stop in good order.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::Up;
+use crate::commands::events::live_line;
+use crate::config::{Config, LogFormat};
+use crate::demo::{self, Fleet};
+use crate::out::Out;
+use crate::server::Server;
+
+/// The demo's operator sends the camera a command this often.
+const COMMAND_EVERY: Duration = Duration::from_secs(20);
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
+    let mut config = read_config(data, up)?;
+    if up.demo {
+        config.listen = config.listen.on_loopback();
+    }
+    start_log(&config)?;
+    let (mut stop, mut end) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+
+    let mut server = Server::start(&config, data).await?;
+    let mut events = server.events.watch();
+    out.line(&banner(&server, data));
+    let fleet = match up.demo {
+        true => Some(Fleet::start(
+            &server.registry,
+            &server.told_to_devices(),
+            &server.data_dir("demo")?,
+        )?),
+        false => None,
+    };
+    let mut command = interval(COMMAND_EVERY);
+    command.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0_u32;
+    loop {
+        tokio::select! {
+            _ = stop.recv() => break,
+            _ = end.recv() => break,
+            failed = server.failed() => return Err(failed),
+            event = events.recv() => match event {
+                Ok(event) => out.line(&live_line(out, &event)),
+                Err(RecvError::Lagged(missed)) => out.line(&format!("… {missed} events not shown")),
+                Err(RecvError::Closed) => break,
+            },
+            _ = command.tick(), if fleet.is_some() => {
+                count = count.wrapping_add(1);
+                let light = if count % 2 == 0 { "on" } else { "off" };
+                server.command(demo::COMMAND_TOPIC, &format!(r#"{{"light":"{light}"}}"#)).await;
+            }
+        }
+    }
+    out.line("stopping");
+    if let Some(fleet) = fleet {
+        fleet.stop().await;
+    }
+    server.stop().await;
+    out.line("stopped");
+    Ok(())
+}
+
+fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
+    let usual = data.join("stockade.toml");
+    match &up.config {
+        Some(file) => Config::read(file),
+        None if usual.exists() => Config::read(&usual),
+        None => Ok(Config::default()),
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .with_context(|| format!("[log] level `{}` is no level", config.log.level))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// What a newcomer needs in order to go on.
+fn banner(server: &Server, data: &Path) -> String {
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "stockade".to_owned());
+    let login = match &server.password {
+        Some(password) => format!("user admin, one-time password {}", password.expose()),
+        None => "user admin, with the password you chose".to_owned(),
+    };
+    let first = if server.registry.models().is_empty() {
+        format!(
+            "{program} profile install PROFILE.toml --data {0}\n    {program} device add --model MODEL ID --data {0}",
+            data.display()
+        )
+    } else {
+        format!(
+            "{program} device add --model {} ID --data {}",
+            server.registry.models()[0].name,
+            data.display()
+        )
+    };
+    format!(
+        "Stockade {version} on {data}\n\n  \
+         console    https://{console}   {login}\n  \
+         enrolment  https://{est}   EST (RFC 7030)\n  \
+         devices    mqtts://{mqtt}   MQTT 5 and 3.1.1 over {tls}, both sides with certificates\n  \
+         CA         SHA-256 {fingerprint}\n             {ca}\n\n  \
+         Add a device, in another terminal:\n    {first}\n\n\
+         Ctrl-C stops. What happens (UTC):\n",
+        version = env!("CARGO_PKG_VERSION"),
+        data = data.display(),
+        console = server.shown.console,
+        est = server.shown.est,
+        mqtt = server.shown.mqtt,
+        tls = server.shown.tls,
+        fingerprint = server.ca_fingerprint,
+        ca = server.data_path("ca.pem").display(),
+    )
+}

@@ -3,7 +3,7 @@
 //! Each test here plays the server on a socket of its own and expects the client to object.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -22,6 +22,9 @@ fn objection(version: Version, answer: &[u8], test: fn(&mut Client)) -> Result<(
         let mut request = [0; 4096];
         let _count = socket.read(&mut request).expect("the client sends");
         socket.write_all(&answer).expect("the client reads");
+        socket
+            .shutdown(Shutdown::Write)
+            .expect("the client is there");
         socket
     });
     let socket = TcpStream::connect(address).expect("it listens");

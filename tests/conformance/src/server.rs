@@ -1,6 +1,7 @@
 //! The server under test.
 
 mod mosquitto;
+mod ours;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +11,7 @@ use crate::wire::{Connect, Version};
 /// A server of its own for each test, gone when the value is.
 #[derive(Debug)]
 pub(crate) enum Server {
+    Ours(Box<ours::Ours>),
     Mosquitto(mosquitto::Mosquitto),
 }
 
@@ -36,15 +38,16 @@ static FRESH: AtomicUsize = AtomicUsize::new(1);
 impl Server {
     pub(crate) fn start() -> Self {
         match which() {
-            Which::Ours => panic!("ours is not built in yet"),
+            Which::Ours => Self::Ours(Box::new(ours::Ours::start())),
             Which::Mosquitto => Self::Mosquitto(mosquitto::Mosquitto::start()),
         }
     }
 
     /// A connection on which nothing was sent yet, with the certificate of `device` where
     /// devices have one.
-    pub(crate) fn open(&self, version: Version, _device: &str) -> Client {
+    pub(crate) fn open(&self, version: Version, device: &str) -> Client {
         let connection: Connection = match self {
+            Self::Ours(server) => server.open(device),
             Self::Mosquitto(server) => server.open(),
         };
         Client::new(connection, version)
@@ -54,21 +57,6 @@ impl Server {
     pub(crate) fn fresh(&self, version: Version) -> Client {
         let number = FRESH.fetch_add(1, Ordering::Relaxed);
         self.connect(version, &format!("fresh{number}"))
-    }
-
-    /// A client that may subscribe to everything.
-    pub(crate) fn all_seeing(&self, version: Version) -> Client {
-        match self {
-            Self::Mosquitto(_) => self.connect(version, "watcher"),
-        }
-    }
-
-    /// Has the server publish something under a topic that begins with `$`.
-    pub(crate) fn publish_dollar(&self, version: Version) {
-        match self {
-            // It has published retained messages about itself under `$SYS` already.
-            Self::Mosquitto(_) => _ = version,
-        }
     }
 
     /// A clean session under the name of the device.
@@ -92,9 +80,15 @@ impl Server {
         !matches!(self, Self::Mosquitto(_))
     }
 
+    /// Whether a client may ask for everything. A profile cannot allow that.
+    pub(crate) fn grants_everything(&self) -> bool {
+        matches!(self, Self::Mosquitto(_))
+    }
+
     /// A client identifier that the server refuses from `device`.
     pub(crate) fn refused_client_id(&self) -> Option<&'static str> {
         match self {
+            Self::Ours(_) => Some("somebody-else"),
             Self::Mosquitto(_) => None,
         }
     }

@@ -72,13 +72,20 @@ pub(crate) fn wildcards_are_for_filters(server: &Server, version: Version) {
     matches(server, version, "t/#", &["t/a", "t/a/b"], &[]);
 }
 
-/// Wildcards at the start do not see the server's own `$` topics.
+/// Wildcards at the start do not see the server's own `$` topics: where such a filter is granted
+/// at all. The reference has retained messages under `$SYS` to show.
 pub(crate) fn leading_wildcards_do_not_match_dollar(server: &Server, version: Version) {
-    let mut watcher = server.all_seeing(version);
-    for filter in ["#", "+/#", "+/broker/#", "+/conformance"] {
-        assert!(watcher.try_subscribe(filter, 0) <= 2, "{filter} is granted");
+    let mut watcher = server.connect(version, "watcher");
+    for filter in ["#", "+/#", "+/broker/#", "+/a"] {
+        let code = watcher.try_subscribe(filter, 0);
+        assert_eq!(
+            code <= 2,
+            server.grants_everything(),
+            "{filter}: {code:#04x}"
+        );
     }
-    server.publish_dollar(version);
+    let granted = watcher.try_subscribe("t/+", 0);
+    assert_eq!(granted, 0);
     let mut other = server.connect(version, "other");
     other.publish(&Publish::new("t/a", "seen").qos(1, 1));
     let topics: Vec<String> = watcher
@@ -111,7 +118,7 @@ pub(crate) fn at_least_one_character(server: &Server, version: Version) {
 pub(crate) fn long_topics(server: &Server, version: Version) {
     let mut bystander = server.connect(version, "bystander");
     let mut accepted = 0;
-    for length in [100, 1000, 65_535] {
+    for length in [100, 500, 65_535] {
         let mut client = server.fresh(version);
         let topic = format!("t/{}", "x".repeat(length - 2));
         client.send(&wire::subscribe(

@@ -94,7 +94,7 @@ pub(crate) fn many_filters_one_answer(server: &Server, version: Version) {
     if version == V5 {
         assert_eq!(codes, [0x00, 0x11, 0x00]);
     } else {
-        assert_eq!(codes, []);
+        assert!(codes.is_empty(), "3.1.1 has no codes here: {codes:02x?}");
     }
     client.expect_nothing();
     for topic in ["t/a", "t/b", "t/c"] {

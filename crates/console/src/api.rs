@@ -610,10 +610,11 @@ async fn events(
     Asked(asked): Asked<EventsAsked>,
 ) -> Result<Json<EventsBody>, Problem> {
     let filter = asked.filter()?;
-    let mut events = app.state.events.after(asked.after, usize::MAX);
+    let after = known(&app, asked.after);
+    let mut events = app.state.events.after(after, usize::MAX);
     events.retain(|event| filter.wants(event));
     events.truncate(asked.limit.min(MAX_LIMIT));
-    let next = events.last().map_or(asked.after, |event| event.seq);
+    let next = events.last().map_or(after, |event| event.seq);
     Ok(Json(EventsBody { events, next }))
 }
 
@@ -621,7 +622,7 @@ async fn events(
 struct Watching {
     app: Shared,
     filter: EventFilter,
-    /// Of this run, but from before the stream began; the next one is last.
+    /// Of this run, but from before the stream began: the latest few, and the next one is last.
     backlog: Vec<Event>,
     last: u64,
     live: broadcast::Receiver<Event>,
@@ -629,6 +630,17 @@ struct Watching {
     headers: Option<HeaderMap>,
     next_pulse: Instant,
     _place: OwnedSemaphorePermit,
+}
+
+/// The number to go on from. One that was not given out yet is from before the gateway was started anew.
+fn known(app: &Shared, after: u64) -> u64 {
+    let last = app
+        .state
+        .events
+        .latest(None, 1)
+        .first()
+        .map_or(0, |event| event.seq);
+    if after > last { 0 } else { after }
 }
 
 async fn event_stream(
@@ -652,9 +664,9 @@ async fn event_stream(
         .and_then(|id| id.parse().ok());
     // Watched before the past is read, so that nothing is lost in between; what comes twice is told apart by number.
     let live = app.state.events.watch();
-    let after: u64 = resumed.unwrap_or(asked.after);
-    let mut backlog = app.state.events.after(after, usize::MAX);
-    backlog.reverse();
+    let after = known(&app, resumed.unwrap_or(asked.after));
+    let mut backlog = app.state.events.latest(None, MAX_LIMIT);
+    backlog.retain(|event| event.seq > after);
     let watching = Watching {
         filter: asked.filter()?,
         backlog,

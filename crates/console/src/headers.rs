@@ -31,7 +31,7 @@ const FIXED: [(HeaderName, &str); 8] = [
     ),
     (
         HeaderName::from_static("permissions-policy"),
-        "camera=(), microphone=(), geolocation=(), usb=(), serial=(), bluetooth=(), payment=()",
+        "camera=(), microphone=(), geolocation=(), usb=(), serial=(), payment=()",
     ),
 ];
 

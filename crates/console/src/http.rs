@@ -1,6 +1,6 @@
 //! Requests and answers: who asks, forms that only a check opens, refusals that say what to do next.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,17 +249,23 @@ impl Operator {
     }
 }
 
-/// The address a log-in came from. Requests over no network have none, and share one.
-pub(crate) struct Source(pub(crate) IpAddr);
+/// The address a log-in came from; requests over no network have none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source(pub(crate) Option<SocketAddr>);
+
+impl Source {
+    /// What attempts are counted by; those without an address share one.
+    pub(crate) fn ip(self) -> IpAddr {
+        self.0
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Source {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<Peer>();
-        Ok(Self(
-            peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
-        ))
+        Ok(Self(parts.extensions.get::<Peer>().map(|peer| peer.0)))
     }
 }
 

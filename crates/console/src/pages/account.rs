@@ -5,6 +5,8 @@ use axum::extract::{Form, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
+use stockade_gateway::events::{Happening, Outcome};
+use stockade_profile::Control;
 
 use super::{Page, Refused};
 use crate::admin::{Admin, Password};
@@ -80,14 +82,14 @@ fn login_again(app: &App, status: StatusCode, fault: String) -> Response {
 
 pub(super) async fn login(
     State(app): State<Shared>,
-    Source(source): Source,
+    source: Source,
     Form(form): Form<Vec<(String, String)>>,
 ) -> Page {
     let refused = |problem| Refused::new(problem, &stranger(&app));
     let form: LoginForm = fields(form).map_err(refused)?;
     let now = app.now();
-    if let Err(too_many) = app.limit.attempt(source, now) {
-        tracing::debug!(%source, "console: too many attempts to log in");
+    if let Err(too_many) = app.limit.attempt(source.ip(), now) {
+        tracing::debug!(source = %source.ip(), "console: too many attempts to log in");
         let fault = format!("Too many attempts. Try again in {} s.", too_many.seconds);
         let mut response = login_again(&app, StatusCode::TOO_MANY_REQUESTS, fault);
         response
@@ -105,16 +107,38 @@ pub(super) async fn login(
     .await
     .map_err(refused)?;
     let Some(session) = session else {
-        tracing::debug!(%source, "console: a log-in was refused");
+        tell(
+            &app,
+            Outcome::Refused,
+            source,
+            "a wrong password at the console's log-in",
+        );
         return Ok(login_again(
             &app,
             StatusCode::UNAUTHORIZED,
             "That is not the password.".to_owned(),
         ));
     };
-    app.limit.succeeded(source);
-    tracing::info!(%source, "console: the administrator logged in");
+    app.limit.succeeded(source.ip());
+    tell(
+        &app,
+        Outcome::Admitted,
+        source,
+        "the administrator logged in at the console",
+    );
     Ok(arrive(&session))
+}
+
+/// Puts on record what happened with the administrator's access. The limit on attempts bounds how often.
+fn tell(app: &App, outcome: Outcome, source: Source, reason: &str) {
+    let happening = Happening {
+        outcome,
+        control: Control::Credentials,
+        device: None,
+        peer: source.0,
+        reason: reason.to_owned(),
+    };
+    app.state.events.record(app.now(), happening);
 }
 
 /// Starts the session in the browser, and goes where it may go.
@@ -194,7 +218,7 @@ pub(super) async fn password_form(
 pub(super) async fn change_password(
     State(app): State<Shared>,
     LoggedIn(session): LoggedIn,
-    Source(source): Source,
+    source: Source,
     form: ProtectedForm,
 ) -> Page {
     let empty = password_page(&app, &session, None);
@@ -211,7 +235,7 @@ pub(super) async fn change_password(
     }
     let now = app.now();
     // Whoever found an open session must not try passwords without end.
-    if let Err(too_many) = app.limit.attempt(source, now) {
+    if let Err(too_many) = app.limit.attempt(source.ip(), now) {
         return again(
             StatusCode::TOO_MANY_REQUESTS,
             format!("Too many attempts. Try again in {} s.", too_many.seconds),
@@ -231,8 +255,13 @@ pub(super) async fn change_password(
     .map_err(refused)?;
     match outcome {
         Ok(fresh) => {
-            app.limit.succeeded(source);
-            tracing::info!("console: the administrator's password was changed");
+            app.limit.succeeded(source.ip());
+            tell(
+                &app,
+                Outcome::Changed,
+                source,
+                "the administrator's password was changed",
+            );
             Ok(arrive(&fresh))
         }
         Err(fault) => again(StatusCode::BAD_REQUEST, fault),

@@ -411,6 +411,12 @@ async fn events_are_read_on_from_where_one_left_off() {
             .json()["next"],
         5
     );
+    // A number from before the gateway was started anew: everything of this run is new.
+    let anew = bench
+        .json("GET", "/api/v1/events?after=9000", None)
+        .await
+        .json();
+    assert_eq!(anew["events"].as_array().unwrap().len(), 5);
 }
 
 #[tokio::test]
@@ -463,7 +469,7 @@ async fn the_stream_tells_the_past_once_and_then_what_happens() {
 async fn the_stream_ends_with_the_session() {
     let bench = Bench::new();
     let cookie = bench.operator().await;
-    let request = Request::get("/api/v1/events/stream")
+    let request = Request::get("/api/v1/events/stream?device=porch")
         .header(header::COOKIE, &cookie)
         .body(Body::empty())
         .unwrap();

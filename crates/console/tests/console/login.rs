@@ -359,3 +359,24 @@ async fn a_form_with_a_field_too_many_or_too_large_is_refused() {
     let large = bench.login(&"x".repeat(600 * 1024)).await;
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn what_happens_at_the_log_in_is_on_record_with_its_address() {
+    let bench = Bench::new();
+    bench.login("guess").await;
+    bench.operator().await;
+    let events = bench.state.events.latest(None, 10);
+    let told: Vec<String> = events
+        .iter()
+        .rev()
+        .map(|e| {
+            let peer = e.peer.map(|peer| peer.to_string()).unwrap_or_default();
+            format!("{} {} {peer}: {}", e.outcome.as_str(), e.control, e.reason)
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    refused credentials 198.51.100.7:40000: a wrong password at the console's log-in
+    admitted credentials 198.51.100.7:40000: the administrator logged in at the console
+    changed credentials 198.51.100.7:40000: the administrator's password was changed
+    ");
+}

@@ -173,7 +173,7 @@ async fn an_answer_carries_exactly_these_security_headers() {
     cross-origin-embedder-policy: require-corp
     cross-origin-opener-policy: same-origin
     cross-origin-resource-policy: same-origin
-    permissions-policy: camera=(), microphone=(), geolocation=(), usb=(), serial=(), bluetooth=(), payment=()
+    permissions-policy: camera=(), microphone=(), geolocation=(), usb=(), serial=(), payment=()
     referrer-policy: same-origin
     strict-transport-security: max-age=63072000
     x-content-type-options: nosniff

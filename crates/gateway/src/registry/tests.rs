@@ -107,6 +107,12 @@ impl Fleet {
             .unwrap();
     }
 
+    fn proof(&self, device: &str, code: &str, now: OffsetDateTime) -> CodeProof {
+        self.registry
+            .check_code(device, code, IpAddr::from([192, 0, 2, 1]), now)
+            .unwrap()
+    }
+
     fn enrol_with(
         &self,
         device: &str,
@@ -114,10 +120,7 @@ impl Fleet {
         print: u8,
         now: OffsetDateTime,
     ) -> Result<Issued, EnrolError> {
-        let proof = self
-            .registry
-            .check_code(device, code, IpAddr::from([192, 0, 2, 1]), now)
-            .expect("the code is right");
+        let proof = self.proof(device, code, now);
         self.registry.enrol(
             proof,
             [print; 32],

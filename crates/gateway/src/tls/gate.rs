@@ -59,9 +59,11 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    slots: BTreeMap<u64, (Source, Arc<Slot>)>,
-    /// Slots whose peer has said nothing yet, oldest first; may name some that are gone.
+    slots: Slots,
+    /// Slots whose peer has said nothing yet, oldest first; may name some that have spoken or are gone.
     silent: BTreeMap<Source, VecDeque<u64>>,
+    /// The same of all sources together.
+    silent_all: VecDeque<u64>,
     held: BTreeMap<Source, usize>,
 }
 
@@ -121,6 +123,7 @@ impl Gate {
         let slot = Arc::<Slot>::default();
         state.slots.insert(number, (source, Arc::clone(&slot)));
         state.silent.entry(source).or_default().push_back(number);
+        state.silent_all.push_back(number);
         *state.held.entry(source).or_default() += 1;
         Ok(Permit {
             number,
@@ -142,16 +145,12 @@ impl Gate {
 impl State {
     /// Frees the slot of the oldest silent connection, of `source` or of any.
     fn evict(&mut self, source: Option<Source>) -> bool {
-        let victim = if let Some(source) = source {
-            self.oldest_silent(source)
-        } else {
-            // Oldest of all: the first still-silent number of each source. Sources are few: at most
-            // one for each slot.
-            let sources: Vec<Source> = self.silent.keys().copied().collect();
-            sources
-                .into_iter()
-                .filter_map(|source| self.oldest_silent(source))
-                .min()
+        let victim = match source {
+            Some(source) => self
+                .silent
+                .get_mut(&source)
+                .and_then(|queue| oldest_silent(queue, &self.slots)),
+            None => oldest_silent(&mut self.silent_all, &self.slots),
         };
         let Some(victim) = victim else {
             return false;
@@ -164,26 +163,11 @@ impl State {
         true
     }
 
-    fn oldest_silent(&mut self, source: Source) -> Option<u64> {
-        let queue = self.silent.get_mut(&source)?;
-        while let Some(&number) = queue.front() {
-            let silent = self
-                .slots
-                .get(&number)
-                .is_some_and(|(_, slot)| !slot.spoke.load(Ordering::Relaxed));
-            if silent {
-                return Some(number);
-            }
-            queue.pop_front();
-        }
-        self.silent.remove(&source);
-        None
-    }
-
     fn leave(&mut self, number: u64) {
         let Some((source, _)) = self.slots.remove(&number) else {
             return;
         };
+        tidy(&mut self.silent_all, &self.slots, self.slots.len());
         if let Some(held) = self.held.get_mut(&source) {
             *held = held.saturating_sub(1);
             if *held == 0 {
@@ -192,14 +176,33 @@ impl State {
                 return;
             }
         }
-        // Keeps the queue no longer than twice the slots it names.
         let held = self.held.get(&source).copied().unwrap_or_default();
-        if let Some(queue) = self.silent.get_mut(&source)
-            && queue.len() > held.saturating_mul(2)
-        {
-            let slots = &self.slots;
-            queue.retain(|number| slots.contains_key(number));
+        if let Some(queue) = self.silent.get_mut(&source) {
+            tidy(queue, &self.slots, held);
         }
+    }
+}
+
+type Slots = BTreeMap<u64, (Source, Arc<Slot>)>;
+
+/// The first of a queue that is still silent; those before it are forgotten.
+fn oldest_silent(queue: &mut VecDeque<u64>, slots: &Slots) -> Option<u64> {
+    while let Some(&number) = queue.front() {
+        if slots
+            .get(&number)
+            .is_some_and(|(_, slot)| !slot.spoke.load(Ordering::Relaxed))
+        {
+            return Some(number);
+        }
+        queue.pop_front();
+    }
+    None
+}
+
+/// Keeps a queue no longer than about twice the slots it can name.
+fn tidy(queue: &mut VecDeque<u64>, slots: &Slots, held: usize) {
+    if queue.len() > held.saturating_mul(2).saturating_add(16) {
+        queue.retain(|number| slots.contains_key(number));
     }
 }
 
@@ -292,6 +295,7 @@ mod tests {
         drop(honest);
         let state = gate.state.lock().unwrap();
         assert!(state.held.is_empty() && state.silent.is_empty() && state.slots.is_empty());
+        assert!(state.silent_all.len() <= 16, "{}", state.silent_all.len());
     }
 
     #[test]

@@ -137,12 +137,8 @@ impl Limits {
     };
 
     pub(crate) fn allow_topic(self, topic: &str) -> bool {
-        topic.len() <= self.max_topic_bytes
-            && topic
-                .split('/')
-                .take(self.max_topic_levels.saturating_add(1))
-                .count()
-                <= self.max_topic_levels
+        let separators = topic.bytes().filter(|byte| *byte == b'/').count();
+        topic.len() <= self.max_topic_bytes && separators < self.max_topic_levels
     }
 }
 

@@ -179,3 +179,17 @@ impl<'a> Frame<'a> {
         QoS::from_u8(self.flags >> 1 & 0b11).ok_or_else(|| rule::QOS.malformed(version, "QoS 3"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Packet, Publish};
+
+    /// Moving a packet around must stay cheap.
+    #[test]
+    fn a_packet_stays_small() {
+        assert_eq!(
+            (size_of::<Packet<'_>>(), size_of::<Publish<'_>>()),
+            (152, 152)
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Talks to a running gateway through its administration socket, `<data>/admin.sock`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -120,7 +121,8 @@ pub(crate) fn segment(text: &str) -> String {
         {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing into a String cannot fail.
+            let _written = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -1,5 +1,10 @@
 //! What can be said on the command line.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are help texts, read without markdown"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -165,7 +170,7 @@ pub(crate) enum Profile {
 pub(crate) enum Vault {
     /// Read treated telemetry
     Query {
-        /// Only this data set of the profile
+        /// The data set, as the profile names it; without it: which there are
         #[arg(long)]
         schema: Option<String>,
         /// Only this device (where the treatment lets the vault know)

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::args::DemoDevice;
 use crate::out::Out;
 
-pub(crate) use fleet::{COMMAND_TOPIC, Fleet, Told};
+pub(crate) use fleet::{COMMAND_TOPIC, Fleet, Told, install_profiles};
 
 /// The code comes this way, where `ps` cannot show it.
 const CODE_VARIABLE: &str = "STOCKADE_DEMO_CODE";

@@ -72,12 +72,12 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let render = |cells: Vec<&str>| {
-        let line: String = cells
+        let padded: Vec<String> = cells
             .iter()
             .zip(&widths)
-            .map(|(c, w)| format!("{c:<w$}  "))
+            .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        line.trim_end().to_owned()
+        padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![render(head.to_vec())];
     lines.extend(

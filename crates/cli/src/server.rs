@@ -1,39 +1,31 @@
 //! Gateway, vault and console in one process.
 
 mod addresses;
+mod kept;
 mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use stockade_console::{Admin, ConsoleState, Info, OneTimePassword};
 use stockade_gateway::est::{Est, EstSettings};
 use stockade_gateway::events::EventLog;
-use stockade_gateway::mqtt::{Around, Mqtt, MqttSettings};
-use stockade_gateway::name::TrustDomain;
-use stockade_gateway::pki::{Pki, PkiSettings};
-use stockade_gateway::registry::{Registry, RegistrySettings};
+use stockade_gateway::mqtt::{Mqtt, MqttSettings};
+use stockade_gateway::pki::Pki;
+use stockade_gateway::registry::Registry;
 use stockade_gateway::tls::{Clock, Minimum, Refusals, TlsOptions};
-use stockade_store::{Bus, DataDir, Durability, Journal, JournalOptions, Sqlite, Store};
-use stockade_vault::Vault;
+use stockade_store::{DataDir, Sqlite};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::addresses::{Listeners, reachable};
-use self::tasks::OfRegistry;
-use crate::config::{self, Config, Listen, TlsVersion};
+use self::kept::{CA, Kept, STORE};
+use crate::config::{Config, Listen, TlsVersion};
 use crate::demo::Told;
 use crate::out::Out;
 
-/// Where the state is kept, in the data directory.
-const STORE: &str = "state.sqlite";
-/// Where the CA is kept, in the data directory.
-const CA: &str = "ca";
-/// With `durability = "interval"`, the medium is synced this often.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How long open connections may take to end at the stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -99,32 +91,8 @@ impl Server {
     /// Starts everything on the data directory, or nothing.
     pub(crate) async fn start(config: &Config, data: &Path) -> anyhow::Result<Self> {
         let data = DataDir::open(data)?;
-        let now = OffsetDateTime::now_utc();
         let listeners = Listeners::bind(config.listen).await?;
-
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&data.join(STORE))?);
-        let bus: Arc<dyn Bus> = Arc::new(Journal::open(
-            &data.subdir("journal")?,
-            journal_options(config),
-        )?);
-        let events = Arc::new(EventLog::default());
-        let registry = Arc::new(Registry::open(
-            Arc::clone(&store),
-            Arc::clone(&events),
-            registry_settings(config)?,
-        )?);
-        let domain = TrustDomain::new(&config.gateway.trust_domain)
-            .context("in stockade.toml, [gateway] trust-domain")?;
-        let pki = Arc::new(open_pki(&data, config, domain.clone())?);
-        let password = Admin::first_start(&*store, now)?;
-        let profiles = Arc::new(OfRegistry(Arc::clone(&registry)));
-        let vault = Arc::new(Vault::open(
-            Arc::clone(&store),
-            Arc::clone(&bus),
-            &data.subdir("vault")?,
-            profiles,
-        )?);
-
+        let kept = Kept::open(config, &data)?;
         let tls = TlsOptions {
             minimum: minimum(config),
             ..TlsOptions::default()
@@ -135,49 +103,22 @@ impl Server {
             ..EstSettings::default()
         };
         let est = Est::new(
-            Arc::clone(&pki),
-            Arc::clone(&registry),
+            Arc::clone(&kept.pki),
+            Arc::clone(&kept.registry),
             Arc::clone(&refusals),
             est_settings,
         )?;
-        let around = Around {
-            registry: Arc::clone(&registry),
-            events: Arc::clone(&events),
-            bus: Arc::clone(&bus),
-            clock: Clock::system(),
-        };
-        let mqtt = Mqtt::start(
-            MqttSettings::new(config.listen.mqtt),
-            around,
-            pki.mqtt_tls(tls)?,
-        )
-        .await
-        .map_err(addresses::explain)?;
+        let settings = MqttSettings::new(config.listen.mqtt);
+        let mqtt = Mqtt::start(settings, kept.around(), kept.pki.mqtt_tls(tls)?)
+            .await
+            .map_err(addresses::explain)?;
         let listen = listeners.with_mqtt(mqtt.local_addr())?;
-        let shown = Shown {
-            console: reachable(listen.console, &config.gateway.names),
-            est: reachable(listen.est, &config.gateway.names),
-            mqtt: reachable(listen.mqtt, &config.gateway.names),
-            tls: minimum(config).spoken(),
-        };
-        let state = ConsoleState {
-            registry: Arc::clone(&registry),
-            events: Arc::clone(&events),
-            vault: Some(Arc::clone(&vault)),
-            store,
-            publisher: Some(tasks::publisher(mqtt.handle())),
-            signers: config.profile_keys()?.into(),
-            info: Info {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                trust_domain: domain,
-                ca_fingerprint: pki.ca_fingerprint(),
-                est_url: format!("https://{}/.well-known/est", shown.est),
-                mqtt_address: shown.mqtt.clone(),
-            },
-            clock: Clock::system(),
-        };
+        let shown = Shown::new(config, listen);
+        let state = console_state(config, &kept, &shown, &mqtt)?;
         let socket = stockade_console::bind_unix(&data.join("admin.sock")).await?;
-        let web = pki.web_tls(Minimum::Tls13)?;
+        let web = kept.pki.web_tls(Minimum::Tls13)?;
+        // Last of what can fail: a password that nobody was shown would lock the console.
+        let password = Admin::first_start(&*kept.store, OffsetDateTime::now_utc())?;
 
         let (stop, stopped) = watch::channel(false);
         let wait = || {
@@ -201,16 +142,15 @@ impl Server {
             stockade_console::admin_router(state),
             wait(),
         ));
-        tasks.spawn(tasks::feed_vault(vault, bus, stopped.clone()));
-        tasks.spawn(tasks::tidy(Arc::clone(&registry), refusals, stopped));
+        tasks.spawn(tasks::feed_vault(kept.vault, kept.bus, stopped.clone()));
+        tasks.spawn(tasks::tidy(Arc::clone(&kept.registry), refusals, stopped));
 
-        fs_err::write(data.join("ca.pem"), pki.ca_pem())?;
+        fs_err::write(data.join("ca.pem"), kept.pki.ca_pem())?;
         addresses::write(&data.subdir("run")?, listen)?;
-        let ca_fingerprint = pki.ca_fingerprint();
         Ok(Self {
-            registry,
-            events,
-            ca_fingerprint,
+            registry: kept.registry,
+            events: kept.events,
+            ca_fingerprint: kept.pki.ca_fingerprint(),
             password,
             shown,
             listen,
@@ -283,30 +223,38 @@ fn minimum(config: &Config) -> Minimum {
     }
 }
 
-fn journal_options(config: &Config) -> JournalOptions {
-    let durability = match config.storage.durability {
-        config::Durability::Commit => Durability::Commit,
-        config::Durability::Interval => Durability::Interval(SYNC_INTERVAL),
-    };
-    JournalOptions {
-        durability,
-        ..JournalOptions::default()
+impl Shown {
+    fn new(config: &Config, listen: Listen) -> Self {
+        let shown = |address| reachable(address, &config.gateway.names);
+        Self {
+            console: shown(listen.console),
+            est: shown(listen.est),
+            mqtt: shown(listen.mqtt),
+            tls: minimum(config).spoken(),
+        }
     }
 }
 
-fn registry_settings(config: &Config) -> anyhow::Result<RegistrySettings> {
-    Ok(RegistrySettings {
-        violations_per_minute: config.quarantine.breaches_per_minute,
-        code_life: config.enrolment.code_life.0.try_into()?,
-        return_window: config.enrolment.comeback_window.0.try_into()?,
-        ..RegistrySettings::default()
+fn console_state(
+    config: &Config,
+    kept: &Kept,
+    shown: &Shown,
+    mqtt: &Mqtt,
+) -> anyhow::Result<ConsoleState> {
+    Ok(ConsoleState {
+        registry: Arc::clone(&kept.registry),
+        events: Arc::clone(&kept.events),
+        vault: Some(Arc::clone(&kept.vault)),
+        store: Arc::clone(&kept.store),
+        publisher: Some(tasks::publisher(mqtt.handle())),
+        signers: config.profile_keys()?.into(),
+        info: Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            trust_domain: kept.domain.clone(),
+            ca_fingerprint: kept.pki.ca_fingerprint(),
+            est_url: format!("https://{}/.well-known/est", shown.est),
+            mqtt_address: shown.mqtt.clone(),
+        },
+        clock: Clock::system(),
     })
-}
-
-fn open_pki(data: &DataDir, config: &Config, domain: TrustDomain) -> anyhow::Result<Pki> {
-    let mut settings = PkiSettings::new(domain);
-    settings
-        .server_names
-        .extend(config.gateway.names.iter().cloned());
-    Ok(Pki::open(&data.subdir(CA)?, settings, Clock::system())?)
 }

@@ -32,14 +32,18 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
 
     let mut server = Server::start(&config, data).await?;
     let mut events = server.events.watch();
+    if up.demo {
+        demo::install_profiles(&server.registry)?;
+    }
     out.line(&banner(&server, data));
-    let fleet = match up.demo {
-        true => Some(Fleet::start(
+    let fleet = if up.demo {
+        Some(Fleet::start(
             &server.registry,
             &server.told_to_devices(),
             &server.data_dir("demo")?,
-        )?),
-        false => None,
+        )?)
+    } else {
+        None
     };
     let mut command = interval(COMMAND_EVERY);
     command.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,7 +60,7 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
             },
             _ = command.tick(), if fleet.is_some() => {
                 count = count.wrapping_add(1);
-                let light = if count % 2 == 0 { "on" } else { "off" };
+                let light = if count.is_multiple_of(2) { "on" } else { "off" };
                 server.command(demo::COMMAND_TOPIC, &format!(r#"{{"light":"{light}"}}"#)).await;
             }
         }
@@ -101,17 +105,17 @@ fn banner(server: &Server, data: &Path) -> String {
         Some(password) => format!("user admin, one-time password {}", password.expose()),
         None => "user admin, with the password you chose".to_owned(),
     };
-    let first = if server.registry.models().is_empty() {
-        format!(
-            "{program} profile install PROFILE.toml --data {0}\n    {program} device add --model MODEL ID --data {0}",
-            data.display()
-        )
-    } else {
-        format!(
-            "{program} device add --model {} ID --data {}",
-            server.registry.models()[0].name,
-            data.display()
-        )
+    let data = data.display();
+    let models = server.registry.models();
+    let first = match models.first() {
+        Some(model) => format!(
+            "{program} device add --data {data} --model {} porch",
+            model.name
+        ),
+        None => format!(
+            "{program} profile install --data {data} PROFILE.toml\n    \
+             {program} device add --data {data} --model MODEL ID"
+        ),
     };
     format!(
         "Stockade {version} on {data}\n\n  \
@@ -122,7 +126,6 @@ fn banner(server: &Server, data: &Path) -> String {
          Add a device, in another terminal:\n    {first}\n\n\
          Ctrl-C stops. What happens (UTC):\n",
         version = env!("CARGO_PKG_VERSION"),
-        data = data.display(),
         console = server.shown.console,
         est = server.shown.est,
         mqtt = server.shown.mqtt,

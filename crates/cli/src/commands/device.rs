@@ -171,7 +171,7 @@ mod tests {
             { "id": "hall", "model": "thermo-1", "state": "quarantined", "last_seen": null, "violations": 31,
               "reasons": ["more than 30 breaches in a minute"] },
         ]});
-        insta::assert_snapshot!(list_text(&answer), @"");
+        insta::assert_snapshot!(list_text(&answer));
     }
 
     #[test]

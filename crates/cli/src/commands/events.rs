@@ -29,7 +29,7 @@ fn past_line(event: &Value) -> String {
         device => device,
     };
     format!(
-        "{}  {:<8}  {:<9}  {who:<15}  {}",
+        "{}  {:<8}  {:<11}  {who:<15}  {}",
         moment(event, "at"),
         field(event, "outcome"),
         field(event, "control"),
@@ -55,7 +55,7 @@ pub(crate) fn live_line(out: Out, event: &Event) -> String {
     let who = event.device.as_deref().or(peer.as_deref()).unwrap_or("-");
     let outcome = out.paint(tone, &format!("{:<8}", event.outcome.as_str()));
     format!(
-        "{}  {outcome}  {:<9}  {who:<15}  {}",
+        "{}  {outcome}  {:<11}  {who:<15}  {}",
         out.paint(Tone::Dim, &time),
         event.control,
         event.reason

@@ -44,16 +44,9 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Does what an operator would do (profiles, codes), then starts each device as a process of its own.
+    /// Gives each device its code, as an operator would, and starts it as a process of its own.
     pub(crate) fn start(registry: &Registry, told: &Told, dir: &Path) -> anyhow::Result<Self> {
         let now = OffsetDateTime::now_utc();
-        for source in PROFILES {
-            let profile =
-                parse(source).map_err(|_| anyhow::anyhow!("a demo profile has faults"))?;
-            registry
-                .install_profile(profile, now)
-                .context("cannot install the demo's profiles")?;
-        }
         fs_err::create_dir_all(dir)?;
         let mut children = Vec::new();
         for (kind, model, id, enrols) in DEVICES {
@@ -75,6 +68,17 @@ impl Fleet {
             let _gone = child.kill().await;
         }
     }
+}
+
+/// Tells the gateway what the demo's models may do.
+pub(crate) fn install_profiles(registry: &Registry) -> anyhow::Result<()> {
+    for source in PROFILES {
+        let profile = parse(source).map_err(|_| anyhow::anyhow!("a demo profile has faults"))?;
+        registry
+            .install_profile(profile, OffsetDateTime::now_utc())
+            .context("cannot install the demo's profiles")?;
+    }
+    Ok(())
 }
 
 /// A code for a device that has no certificate yet.

@@ -51,7 +51,7 @@ async fn attempt(gateway: SocketAddr, minor: u8) -> anyhow::Result<String> {
     })
 }
 
-/// A ClientHello of TLS 1.`minor-1` (RFC 4346 §7.4.1.2, RFC 2246 §7.4.1.2) without extensions.
+/// A `ClientHello` of TLS 1.`minor-1` (RFC 4346 §7.4.1.2, RFC 2246 §7.4.1.2) without extensions.
 fn client_hello(minor: u8) -> Vec<u8> {
     // TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_WITH_3DES_EDE_CBC_SHA
     const SUITES: [u8; 6] = [0xc0, 0x13, 0x00, 0x2f, 0x00, 0x0a];

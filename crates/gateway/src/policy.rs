@@ -228,7 +228,7 @@ topic = "cam-2/${device}/command/#"
     }
 
     fn publish(policy: &Policy, topic: &str, bytes: usize) -> Result<usize, Denied> {
-        policy.may_publish(TopicName::new(topic).unwrap(), bytes)
+        TopicName::new(topic).map_or(Err(Denied::Topic), |topic| policy.may_publish(topic, bytes))
     }
 
     #[test]

@@ -260,20 +260,11 @@ impl Broker {
         }
     }
 
-    /// Takes a session from its device; a device without sessions is forgotten.
+    /// Takes a session from its device. A device without sessions stays until it is swept: a clone
+    /// hunted or a rate used up must not be forgotten by reconnecting.
     pub(crate) fn leave_device(&mut self, device: u32, session: u32) {
-        let Some(found) = self.devices.get_mut(device) else {
-            return;
-        };
-        found.sessions.retain(|&s| s != session);
-        if found.sessions.is_empty() {
-            let id = found.id().clone();
-            // A clone hunted or a rate used up must not be forgotten by reconnecting: what a device
-            // without sessions leaves behind stays until it is swept (see `expiry.rs`).
-            if found.sightings.is_none() && found.buckets.iter().all(|b| b.arrival == 0) {
-                self.by_device.remove(&id);
-                self.devices.remove(device);
-            }
+        if let Some(found) = self.devices.get_mut(device) {
+            found.sessions.retain(|&s| s != session);
         }
     }
 
@@ -319,7 +310,7 @@ impl Broker {
             return;
         };
         let Some(live) = &session.live else { return };
-        let (connected, ip, mut suspected) = (live.connected, live.peer.ip(), live.suspected);
+        let (conn, ip, mut suspected) = (live.conn, live.peer.ip(), live.suspected);
         let Some(device) = self.devices.get(session.device) else {
             return;
         };
@@ -327,8 +318,8 @@ impl Broker {
             .sessions
             .iter()
             .filter_map(|&s| self.sessions.get(s)?.live.as_ref())
-            .filter(|other| other.peer.ip() != ip && other.connected > connected)
-            .max_by_key(|other| other.connected);
+            .filter(|other| other.peer.ip() != ip && other.conn > conn)
+            .max_by_key(|other| other.conn);
         let Some(newer) = newer else { return };
         if clone::side_by_side(&mut suspected, newer.connected, out.now.mono) {
             out.reports.push(Report::Cloned {

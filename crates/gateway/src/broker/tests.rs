@@ -1,1 +1,7 @@
+//! The core under virtual time, on a real journal.
 
+mod crash;
+mod delivery;
+mod lifecycle;
+mod refusals;
+mod world;

@@ -45,7 +45,13 @@ impl Form for Firewall {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
         let mut keys = Keys::of(node, faults)?;
         let inward = keys.or_default("in");
+        let inward = keys.distinct("in", inward, |a: &Inward, b| {
+            (&a.from, a.protocol, a.port) == (&b.from, b.protocol, b.port)
+        });
         let outward = keys.or_default("out");
+        let outward = keys.distinct("out", outward, |a: &Outward, b| {
+            (&a.to, a.protocol, a.port) == (&b.to, b.protocol, b.port)
+        });
         keys.finish()?;
         Ok(Self {
             inward: inward?,

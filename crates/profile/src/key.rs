@@ -170,17 +170,21 @@ fn from_pem(label: &'static str, pem: &str) -> Result<Zeroizing<Vec<u8>>, KeyErr
     let (body, _) = rest
         .split_once(&format!("-----END {label}-----"))
         .ok_or(wrong)?;
-    let body: Zeroizing<String> =
-        Zeroizing::new(body.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+    // With room for all of it: a buffer that grows would leave a copy behind.
+    let mut text = Zeroizing::new(String::with_capacity(body.len()));
+    text.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
     STANDARD
-        .decode(body.as_bytes())
+        .decode(text.as_bytes())
         .map(Zeroizing::new)
         .map_err(|_| wrong)
 }
 
 fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    let mut pem = Zeroizing::new(format!("-----BEGIN {label}-----\n"));
+    let mut pem = Zeroizing::new(String::with_capacity(MAX_PEM));
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        pem.push_str(part);
+    }
     let mut line = 0_usize;
     for c in body.chars() {
         if line == PEM_LINE {

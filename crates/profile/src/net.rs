@@ -286,7 +286,11 @@ impl FromStr for Endpoint {
         if text.contains('/') {
             return text.parse().map(Self::Network);
         }
-        if let Ok(address) = text.parse() {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            if address.is_unspecified() {
+                let wrong = Malformed::new(format!("{address} is nobody's address"));
+                return Err(wrong.help(ENDPOINT_HELP));
+            }
             return Ok(Self::Address(address));
         }
         if text.contains('.') {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::fault::{Lines, quote};
+use crate::fault::Lines;
 use crate::{Fault, Severity};
 
 /// What is shown of a line; a longer one is cut around the fault.
@@ -21,7 +21,7 @@ pub fn render(source: &str, file: &str, faults: &[Fault]) -> String {
     let mut out = String::new();
     for fault in faults {
         // Writing to a string does not fail.
-        let _: fmt::Result = one(&mut out, &lines, &quote(file), gutter, fault);
+        let _: fmt::Result = one(&mut out, &lines, &plain(file), gutter, fault);
     }
     let _: fmt::Result = summary(&mut out, faults);
     out
@@ -44,15 +44,22 @@ fn one(
     } = fault;
     let (shown, mark) = cut(lines.text(*line), *column, *length);
     let blank = "";
-    writeln!(out, "{}: {message}", severity.as_str())?;
+    writeln!(out, "{}: {}", severity.as_str(), plain(message))?;
     writeln!(out, "{blank:gutter$}--> {file}:{line}:{column}")?;
     writeln!(out, "{blank:gutter$} |")?;
     writeln!(out, "{}", format!("{line:gutter$} | {shown}").trim_end())?;
     writeln!(out, "{blank:gutter$} | {mark}")?;
     if let Some(help) = help {
-        writeln!(out, "{blank:gutter$} = help: {help}")?;
+        writeln!(out, "{blank:gutter$} = help: {}", plain(help))?;
     }
     writeln!(out)
+}
+
+/// A text that moves no cursor and changes no colour.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '·' } else { c })
+        .collect()
 }
 
 /// The part of a line around a fault, fit for a terminal, and the mark below it.

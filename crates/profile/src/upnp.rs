@@ -116,7 +116,7 @@ impl Upnp {
             }
             None => words.say(Control::Upnp, "UPnP: off, and can not be switched on"),
         }
-        for mapping in &self.mappings {
+        for mapping in self.mappings.iter().filter(|_| self.allow_enable) {
             let (protocol, port) = (mapping.protocol, mapping.internal_port);
             let outside = mapping.external_ports.spoken();
             let text = format!(

@@ -310,7 +310,7 @@ fn an_endpoint_is_a_word_a_name_an_address_or_a_model() {
         assert_eq!(rule(good), "", "{good}");
     }
     insta::assert_snapshot!(
-        ["", "gateways", "internet", "a..b", "-a.b", "1.2.3", "300.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/8", "10.0.0.0/x", "model:", "model:A", "0.0.0.0/0"]
+        ["", "gateways", "internet", "a..b", "-a.b", "1.2.3", "300.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/8", "10.0.0.0/x", "model:", "model:A", "0.0.0.0", "::", "0.0.0.0/0"]
             .map(rule).concat(),
         @r#"
     8:6: error: an endpoint can not be empty (gateway, local-network, a host name, an address, a network or model:<model>)
@@ -326,6 +326,8 @@ fn an_endpoint_is_a_word_a_name_an_address_or_a_model() {
     8:6: error: `10.0.0.0/x` is not a network (for example "192.168.0.0/16" or "fd00::/8")
     8:6: error: a model can not be empty
     8:6: error: `A` can not be a model (did you mean "model:a"?)
+    8:6: error: 0.0.0.0 is nobody's address (gateway, local-network, a host name, an address, a network or model:<model>)
+    8:6: error: :: is nobody's address (gateway, local-network, a host name, an address, a network or model:<model>)
     8:6: warning: `0.0.0.0/0` is the whole internet (name the hosts or the networks that are needed)
     "#);
 }
@@ -386,6 +388,11 @@ fn what_is_said_twice_is_refused() {
     );
     only(
         &format!("{out}{out}"),
+        "11:1: error: this is said twice (remove one of the two)",
+    );
+    let other = out.replace("port = 1", "port = 1\nrate = \"1/s\"");
+    only(
+        &format!("{out}{other}"),
         "11:1: error: this is said twice (remove one of the two)",
     );
     let front = |port| format!("[[protocols.front]]\nlisten = 443\nto = \"127.0.0.1:{port}\"\n");

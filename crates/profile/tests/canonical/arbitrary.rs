@@ -202,7 +202,11 @@ fn firewall() -> impl Strategy<Value = Firewall> {
         port,
         rate,
     });
-    (set(inward), set(outward)).prop_map(|(inward, outward)| Firewall { inward, outward })
+    (
+        distinct(inward, |rule| (rule.from.clone(), rule.protocol, rule.port)),
+        distinct(outward, |rule| (rule.to.clone(), rule.protocol, rule.port)),
+    )
+        .prop_map(|(inward, outward)| Firewall { inward, outward })
 }
 
 fn boot() -> impl Strategy<Value = Boot> {

@@ -1,0 +1,156 @@
+//! Models and their profiles.
+
+use axum::Json;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::Named;
+use crate::act::{self, FaultView, NotInstalled};
+use crate::fleet;
+use crate::http::Problem;
+use crate::state::Shared;
+
+#[derive(Serialize)]
+pub(super) struct WordBody {
+    control: &'static str,
+    text: String,
+}
+
+pub(super) fn word_bodies(
+    profile: &stockade_profile::Profile,
+    device: Option<&str>,
+) -> Vec<WordBody> {
+    let sentences = fleet::sentences(profile, device);
+    sentences
+        .into_iter()
+        .map(|(control, text)| WordBody { control, text })
+        .collect()
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelBody {
+    model: String,
+    manufacturer: String,
+    version: u64,
+    devices: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelsBody {
+    models: Vec<ModelBody>,
+}
+
+pub(super) async fn list(State(app): State<Shared>) -> Json<ModelsBody> {
+    let models = fleet::models(&app.state)
+        .into_iter()
+        .map(|m| ModelBody {
+            model: m.name,
+            manufacturer: m.manufacturer,
+            version: m.version,
+            devices: m.devices,
+        })
+        .collect();
+    Json(ModelsBody { models })
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelShownBody {
+    model: String,
+    manufacturer: String,
+    version: u64,
+    words: Vec<WordBody>,
+}
+
+pub(super) async fn show(
+    State(app): State<Shared>,
+    Named(name): Named,
+) -> Result<Json<ModelShownBody>, Problem> {
+    let profile = fleet::profile(&app.state, &name)?;
+    Ok(Json(ModelShownBody {
+        model: profile.device.model.to_string(),
+        manufacturer: profile.device.manufacturer.to_string(),
+        version: profile.device.version,
+        words: word_bodies(&profile, None),
+    }))
+}
+
+#[derive(Serialize)]
+pub(super) struct InstalledBody {
+    model: String,
+    version: u64,
+    changed: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct FaultsBody {
+    error: String,
+    help: &'static str,
+    faults: Vec<FaultView>,
+}
+
+pub(super) async fn install(
+    State(app): State<Shared>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let essence = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let bytes = axum::body::Bytes::from_request(request, &app)
+        .await
+        .map_err(|rejection| {
+            Problem::new(
+                rejection.status(),
+                rejection.body_text(),
+                "a profile is at most 512 KiB long",
+            )
+        })?;
+    let outcome = match essence.as_str() {
+        "text/toml" | "application/toml" => match String::from_utf8(bytes.into()) {
+            Ok(source) => act::install_text(&app, source).await,
+            Err(_not_text) => {
+                return Err(Problem::bad("the profile is not UTF-8", "save it as UTF-8"));
+            }
+        },
+        "application/cose" => act::install_signed(&app, bytes.into()).await,
+        _ => {
+            let help = "send text/toml, or application/cose for a signed profile";
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "no profile of this content type",
+                help,
+            ));
+        }
+    };
+    match outcome {
+        Ok(installed) => {
+            let body = InstalledBody {
+                model: installed.model,
+                version: installed.version,
+                changed: installed.changed,
+            };
+            Ok(Json(body).into_response())
+        }
+        Err(NotInstalled::Problem(problem)) => Err(problem),
+        Err(NotInstalled::Faults(faults)) => {
+            let body = FaultsBody {
+                error: format!(
+                    "the profile has {} faults; nothing was installed",
+                    faults.len()
+                ),
+                help: "`stockade profile check FILE` shows each with its place",
+                faults,
+            };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+        }
+    }
+}

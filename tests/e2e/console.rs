@@ -9,11 +9,15 @@ use stockade_e2e::tools::{finish, root, script, text, without};
 
 /// The one-time password that `up` printed.
 fn password(gateway: &Gateway) -> Result<String> {
-    let reset = gateway.json(&["admin", "reset-password"])?;
-    reset["password"]
-        .as_str()
-        .map(str::to_owned)
-        .with_context(|| format!("no password in {reset}"))
+    let said = gateway.said();
+    let (_, rest) = said
+        .split_once("one-time password ")
+        .with_context(|| format!("no password in {said}"))?;
+    Ok(rest
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 fn curl(gateway: &Gateway, path: &str, arguments: &[&str]) -> Result<(u16, String)> {

@@ -47,8 +47,10 @@ fn a_code_works_once() -> Result<()> {
     let device = Device::prepare(&gateway, "porch", &invitation)?;
     let user = format!("porch:{}", invitation.code);
     device.request(&gateway, "simpleenroll", &["-u", &user])?;
-    let (status, _) = device.post(&gateway, "simpleenroll", &["-u", &user])?;
-    assert_eq!(status, 401, "the code was taken again");
+    // The same key again is the same device whose answer got lost; any other key is somebody else.
+    let thief = Device::prepare(&gateway, "porch", &invitation)?;
+    let (status, _) = thief.post(&gateway, "simpleenroll", &["-u", &user])?;
+    assert_eq!(status, 401, "the code was taken again, for another key");
     Ok(())
 }
 

@@ -15,10 +15,11 @@ fn ctrl_c_stops_it_cleanly_and_a_second_up_finds_everything() -> Result<()> {
     }
     let mut gateway = Gateway::with_probe()?;
     gateway.enrol("probe", "porch")?;
-    let before = gateway.json(&["ca", "show"])?;
+    let before = gateway.json(&["ca", "show"])?["ca_fingerprint"].clone();
+    assert!(before.is_string(), "no fingerprint");
     gateway.stop()?;
     gateway.up()?;
-    assert_eq!(gateway.json(&["ca", "show"])?, before);
+    assert_eq!(gateway.json(&["ca", "show"])?["ca_fingerprint"], before);
     assert!(gateway.cli(&["device", "list"])?.contains("porch"));
     gateway.stop()
 }
@@ -81,16 +82,34 @@ fn a_typo_in_the_configuration_is_refused_with_its_place_and_a_suggestion() -> R
 fn what_it_keeps_is_readable_by_its_user_only() -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let gateway = Gateway::start()?;
+    let mode = fs_err::metadata(gateway.data())?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the data directory has mode {mode:o}");
+    let mut secrets = 0;
     let mut open = vec![gateway.data()];
     while let Some(folder) = open.pop() {
         for entry in fs_err::read_dir(&folder)? {
             let path = entry?.path();
             let mode = fs_err::symlink_metadata(&path)?.permissions().mode();
-            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 open.push(path);
+            } else if ![".pem", "FORMAT", ".json"]
+                .iter()
+                .any(|open| name.ends_with(open))
+            {
+                // Whatever is not meant to be handed out, even if somebody opens the directory later.
+                assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+                secrets += 1;
             }
         }
     }
+    assert!(
+        secrets >= 4,
+        "keys, state, journal and socket: only {secrets} were seen"
+    );
     Ok(())
 }

@@ -229,7 +229,7 @@ impl Device {
 
     /// Publishes with mosquitto; what came of it.
     pub fn publish(&self, version: &str, qos: &str, topic: &str, message: &str) -> Result<Output> {
-        let arguments = ["-q", qos, "-t", topic, "-m", message];
+        let arguments = ["-d", "-q", qos, "-t", topic, "-m", message];
         finish(
             &mut self.mosquitto("mosquitto_pub", version, &arguments),
             Duration::from_secs(15),

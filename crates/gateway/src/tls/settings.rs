@@ -162,7 +162,7 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| {
         Arc::new(CryptoProvider {
-            // AES-128 first: small devices have it in hardware, and TLS 1.3 holds with it (RFC 9325 §4.2).
+            // The client's order decides among these: a device knows best what it has in hardware.
             cipher_suites: vec![
                 cipher_suite::TLS13_AES_128_GCM_SHA256,
                 cipher_suite::TLS13_AES_256_GCM_SHA384,

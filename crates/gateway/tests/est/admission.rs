@@ -267,3 +267,47 @@ fn silent_sockets_stop_nobody() {
         );
     }
 }
+
+#[test]
+fn the_enrolment_listener_is_as_strict() {
+    let Some(gw) = gateway() else { return };
+    let port = gw.est.port();
+    let said = gw.sh(&format!(
+        "timeout 10 openssl s_client -ign_eof -connect localhost:{port} -tls1_1 -cipher 'ALL:@SECLEVEL=0' \
+         < /dev/null 2>&1 || true"
+    ));
+    assert!(said.contains("alert protocol version"), "{said}");
+    gw.event("offered TLS 1.1 at most");
+    let said = gw.sh(&format!(
+        "curl -sS --max-time 10 http://localhost:{port}/.well-known/est/cacerts 2>&1 || true"
+    ));
+    assert!(
+        said.contains("Empty reply") || said.contains("reset"),
+        "{said}"
+    );
+    gw.event("spoke HTTP without TLS");
+    gw.sh(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout foreign.key -out foreign.pem \
+         -subj / 2> /dev/null",
+    );
+    let said = gw.run("curl -sS --cacert ca.pem --cert foreign.pem --key foreign.key $EST/cacerts");
+    assert!(
+        !said.status.success(),
+        "a certificate that is shown has to be right"
+    );
+}
+
+#[test]
+fn a_slow_request_is_cut_off_and_others_are_served() {
+    let Some(gw) = gateway() else { return };
+    let port = gw.est.port();
+    // A head that never ends, on many connections at once.
+    let stuck = format!(
+        "for i in $(seq 40); do (printf 'GET / HTTP/1.1\\r\\nX: '; sleep 4) \
+           | timeout 20 openssl s_client -quiet -connect localhost:{port} -CAfile ca.pem > /dev/null 2>&1 & done
+         sleep 1.5
+         curl -sS --cacert ca.pem --max-time 10 -o /dev/null -w '%{{http_code}}' $EST/cacerts
+         wait"
+    );
+    assert_eq!(gw.sh(&stuck), "200");
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use stockade_mqtt::{Connect, Kind, Limits, Packet, Sender, Version, frame};
+use stockade_mqtt::{Connect, Frame, Kind, Limits, Packet, ReasonCode, Sender, Version, frame};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -309,15 +309,9 @@ impl Connection {
                     Flow::Close
                 }
                 (None, Err(error)) if whole.kind() == Kind::Connect => {
-                    // Answered in the version asked for, if that can be told.
-                    let version = match whole.connect_level() {
-                        Some((_, 5..)) => Version::V5,
-                        _ => Version::V311,
-                    };
-                    self.outbox.close(Closing::Orderly, |bytes| {
-                        put_connack_error(version, error.reason, bytes);
-                    });
-                    self.broken(&error, broker, out);
+                    let (id, peer) = (&self.identity.name.id, self.peer);
+                    broker.handle_malformed_connect(id, peer, &error, out);
+                    self.refuse_connect(&whole, error.reason);
                     Flow::Close
                 }
                 (_, Err(error)) => {
@@ -333,6 +327,25 @@ impl Connection {
         };
         self.partial = left.to_vec();
         fed
+    }
+
+    /// Answers a CONNECT that cannot be taken, in the version asked for. 3.1.1 has return codes for
+    /// a level and an identifier; anything else is closed without a word [MQTT-3.1.4-1].
+    fn refuse_connect(&self, packet: &Frame<'_>, reason: ReasonCode) {
+        let answered = matches!(
+            reason,
+            ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
+        );
+        let version = match packet.connect_level() {
+            Some((_, 5..)) => Some(Version::V5),
+            Some(_) if answered => Some(Version::V311),
+            _ => None,
+        };
+        self.outbox.close(Closing::Orderly, |bytes| {
+            if let Some(version) = version {
+                put_connack_error(version, reason, bytes);
+            }
+        });
     }
 
     /// A packet that is none: the core answers on a session, before that the connection just ends.
@@ -395,11 +408,7 @@ impl Connection {
         };
         refuse(&self.shared, self.peer, &refused);
         self.outbox.close(Closing::Orderly, |bytes| {
-            put_connack_error(
-                packet.version,
-                stockade_mqtt::ReasonCode::NotAuthorized,
-                bytes,
-            );
+            put_connack_error(packet.version, ReasonCode::NotAuthorized, bytes);
         });
         Flow::Close
     }

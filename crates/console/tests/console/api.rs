@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use stockade_console::{ConsoleState, admin_router};
 use stockade_gateway::events::Outcome;
-use stockade_profile::Control;
+use stockade_profile::{Control, SigningKey};
 use tower::ServiceExt as _;
 
 use crate::bench::{Bench, PROFILE, send};
@@ -249,6 +250,39 @@ async fn a_profile_is_installed_or_all_its_faults_are_told() {
         put("application/cose", "x".to_owned()).await.status,
         StatusCode::CONFLICT
     );
+}
+
+#[tokio::test]
+async fn a_signed_profile_is_installed_only_with_a_trusted_signature() {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let (maker, stranger) = (
+        SigningKey::generate(&random).unwrap(),
+        SigningKey::generate(&random).unwrap(),
+    );
+    let bench = Bench::new();
+    let trusting = ConsoleState {
+        signers: [maker.verifying_key()].into(),
+        ..bench.state.clone()
+    };
+    let api = admin_router(trusting);
+    let profile = stockade_profile::parse(PROFILE).unwrap();
+    let put = async |body: Vec<u8>| {
+        let request =
+            Request::put("/api/v1/profiles").header(header::CONTENT_TYPE, "application/cose");
+        send(&api, request.body(Body::from(body)).unwrap()).await
+    };
+    let mut forged = stockade_profile::sign(&profile, &maker);
+    *forged.last_mut().unwrap() ^= 1;
+    for bad in [
+        stockade_profile::sign(&profile, &stranger),
+        forged,
+        Vec::new(),
+    ] {
+        assert_eq!(put(bad).await.status, StatusCode::BAD_REQUEST);
+        assert!(bench.state.registry.models().is_empty());
+    }
+    let good = put(stockade_profile::sign(&profile, &maker)).await;
+    assert_eq!(good.text, r#"{"model":"cam-2","version":7,"changed":true}"#);
 }
 
 #[tokio::test]

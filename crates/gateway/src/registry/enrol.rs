@@ -202,7 +202,7 @@ impl Registry {
         issue: Box<Issue<'_>>,
     ) -> Result<Issued, EnrolError> {
         let CodeProof { id, hash } = proof;
-        let (issued, again) = self.change(&id, Direction::Loosen, |stored| {
+        let (issued, how) = self.change(&id, Direction::Loosen, |stored| {
             not_revoked(&id, stored)?;
             let name = stored.name(&id);
             let code = stored
@@ -216,7 +216,7 @@ impl Registry {
                     if let Some(issued) =
                         stored.next.as_ref().and_then(|next| next.again(&key, now))
                     {
-                        return Ok((issued, true));
+                        return Ok((issued, "enrolled: the same certificate again"));
                     }
                 }
                 None => code.key = Some(key),
@@ -226,14 +226,14 @@ impl Registry {
             if stored.state == State::Pending {
                 stored.state = State::Active;
             }
-            Ok((issued, false))
+            let how = if stored.current.is_some() {
+                "enrolled anew with another code"
+            } else {
+                "enrolled: first certificate"
+            };
+            Ok((issued, how))
         })?;
-        let outcome = if again {
-            "enrolled: the same certificate again"
-        } else {
-            "enrolled: first certificate"
-        };
-        self.tell(now, Some(&id), Outcome::Admitted, outcome.to_owned());
+        self.tell(now, Some(&id), Outcome::Admitted, how.to_owned());
         Ok(issued)
     }
 

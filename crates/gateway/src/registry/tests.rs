@@ -273,6 +273,10 @@ fn revoked_is_for_ever() {
         registry.renew_code(&porch, START),
         Err(ChangeError::Revoked { .. })
     ));
+    assert!(matches!(
+        fleet.renew("porch", 1, 2, START),
+        Err(EnrolError::Refused(Refusal::Revoked { .. }))
+    ));
     let fleet = fleet.reopen();
     assert!(matches!(
         fleet.admit("porch", 1),
@@ -723,5 +727,43 @@ fn a_record_of_a_newer_version_is_refused_by_name() {
     assert_eq!(
         text,
         "cannot read the record of porch in the registry: format 2 is newer than this version knows (1)"
+    );
+}
+
+#[test]
+fn a_new_code_lets_a_device_enrol_anew_and_its_state_stays() {
+    let fleet = Fleet::new();
+    fleet.enrol("porch", 1);
+    fleet.admit("porch", 1).unwrap();
+    fleet
+        .registry
+        .quarantine(&id("porch"), "opened", START)
+        .unwrap();
+    let code = fleet.registry.renew_code(&id("porch"), START).unwrap();
+    fleet.enrol_with("porch", code.reveal(), 2, START).unwrap();
+    let event = fleet.registry.events().latest(Some("porch"), 1).remove(0);
+    assert_eq!(event.reason, "enrolled anew with another code");
+    assert!(
+        fleet.admit("porch", 2).unwrap().quarantined,
+        "a code is no way out of quarantine"
+    );
+    assert_eq!(fleet.admit("porch", 1).unwrap_err(), Refusal::Superseded);
+}
+
+#[test]
+fn the_first_uses_of_many_certificates_are_written_together() {
+    let fleet = Fleet::new();
+    for device in 0..AT_ONCE + 10 {
+        let name = format!("d{device}");
+        fleet.enrol(&name, 1);
+        fleet.admit(&name, 1).unwrap();
+    }
+    fleet.registry.flush(START).unwrap();
+    let fleet = fleet.reopen();
+    let all = fleet.registry.list(START);
+    assert_eq!(all.len(), AT_ONCE + 10);
+    assert!(
+        all.iter()
+            .all(|record| record.certificate.is_some() && record.next_certificate.is_none())
     );
 }

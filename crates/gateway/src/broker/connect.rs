@@ -75,12 +75,8 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handle, Refused> {
         let id = arrival.policy.device().id.as_str();
-        // An empty client id gets the device's own: the certificate has said who it is.
-        let client = if packet.client_id.is_empty() {
-            id
-        } else {
-            packet.client_id.as_str()
-        };
+        let assigned = packet.client_id.is_empty().then(|| self.free_client(id));
+        let client = assigned.as_deref().unwrap_or(packet.client_id.as_str());
         check_client(client, id)?;
         if packet.properties.authentication_method.is_some() {
             // [MQTT-4.12.0-1]: the certificate is all the authentication there is.
@@ -138,9 +134,14 @@ impl Broker {
         self.update_spread(device);
         bump(&self.counters.connected);
         bump(&self.counters.connections);
-        let assigned = packet.client_id.is_empty().then_some(client);
         let listed = outbox.push(gate, |bytes| {
-            self.put_connack(packet, expiry, resumed.is_some(), assigned, bytes);
+            self.put_connack(
+                packet,
+                expiry,
+                resumed.is_some(),
+                assigned.as_deref(),
+                bytes,
+            );
         });
         if listed {
             out.dirty.push(Arc::clone(outbox));
@@ -153,6 +154,17 @@ impl Broker {
             conn: arrival.conn,
             version: packet.version,
         })
+    }
+
+    /// The client id for a device that gives none: its own if that is free, else with the first free
+    /// number as the slot. One that no session has [MQTT-3.2.2-16].
+    fn free_client(&self, id: &str) -> String {
+        let taken = |client: &String| self.by_client.contains_key(client.as_str());
+        let slots = (1u32..).map(|number| format!("{id}/{number}"));
+        std::iter::once(id.to_owned())
+            .chain(slots)
+            .find(|client| !taken(client))
+            .unwrap_or_default()
     }
 
     /// Ends the connection that has the session now [MQTT-3.1.4-3]. Returns the session of before,

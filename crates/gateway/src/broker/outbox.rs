@@ -32,6 +32,8 @@ struct Inner {
     gates: VecDeque<Gate>,
     waker: Option<Waker>,
     closing: Option<Closing>,
+    /// The last packet: it leaves after what is ready, and waits for no gate.
+    last: Vec<u8>,
     /// Already on a list of connections to wake.
     listed: bool,
     /// Already on the list of those who wait for the disk.
@@ -97,7 +99,8 @@ impl Outbox {
             }
         }
         inner.closing = Some(how);
-        last(&mut inner.bytes);
+        inner.last.clear();
+        last(&mut inner.last);
         !std::mem::replace(&mut inner.listed, true)
     }
 
@@ -109,7 +112,9 @@ impl Outbox {
         while inner.gates.front().is_some_and(|g| g.seq <= durable) {
             inner.gates.pop_front();
         }
-        let park = park(inner, inner.gates.front().map(|g| g.seq));
+        let held = inner.gates.front().filter(|_| inner.closing.is_none());
+        let held = held.map(|g| g.seq);
+        let park = park(inner, held);
         let ready = inner.gates.front().map_or(inner.bytes.len(), |g| {
             usize::try_from(g.at.saturating_sub(inner.base))
                 .unwrap_or(0)
@@ -121,6 +126,12 @@ impl Outbox {
             into.extend(inner.bytes.drain(..ready));
         }
         inner.base += ready as u64;
+        if inner.closing.is_some() {
+            // What still waits for the disk is not acknowledged: the client will send it again.
+            inner.bytes.clear();
+            inner.gates.clear();
+            into.append(&mut inner.last);
+        }
         if inner.bytes.is_empty() && into.is_empty() {
             // At rest a connection keeps no buffer.
             inner.bytes = Vec::new();
@@ -174,6 +185,7 @@ impl Outbox {
         inner.waker = None;
         inner.closing = Some(Closing::Abort);
         inner.bytes = Vec::new();
+        inner.last = Vec::new();
         inner.gates = VecDeque::new();
     }
 
@@ -240,6 +252,24 @@ mod tests {
         push(&outbox, 3, "old");
         assert_eq!(take(&outbox, 3).0, b"");
         assert_eq!(take(&outbox, 9).0, b"newold");
+    }
+
+    #[test]
+    fn the_last_packet_does_not_wait_for_the_disk() {
+        let outbox = Outbox::default();
+        push(&outbox, 0, "ready");
+        push(&outbox, 8, "gated");
+        outbox.close(Closing::Orderly, |out| out.extend_from_slice(b"bye"));
+        let (bytes, taken) = take(&outbox, 0);
+        assert_eq!(bytes, b"readybye");
+        assert_eq!(
+            taken,
+            Taken {
+                closing: Some(Closing::Orderly),
+                park: None
+            }
+        );
+        assert_eq!(take(&outbox, 9).0, b"");
     }
 
     #[test]

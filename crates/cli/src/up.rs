@@ -103,7 +103,7 @@ fn banner(server: &Server, data: &Path) -> String {
         .unwrap_or_else(|| "stockade".to_owned());
     let login = match &server.password {
         Some(password) => format!("user admin, one-time password {}", password.expose()),
-        None => "user admin, with the password you chose".to_owned(),
+        None => format!("user admin; password lost? {program} admin reset-password"),
     };
     let data = data.display();
     let models = server.registry.models();

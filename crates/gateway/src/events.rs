@@ -93,7 +93,10 @@ struct Recent {
 impl Default for EventLog {
     fn default() -> Self {
         Self {
-            recent: Mutex::new(Recent { next: 1, events: VecDeque::new() }),
+            recent: Mutex::new(Recent {
+                next: 1,
+                events: VecDeque::new(),
+            }),
             watchers: broadcast::channel(BEHIND).0,
         }
     }
@@ -124,14 +127,27 @@ impl EventLog {
     /// Up to `limit` events after number `after`, oldest first.
     pub fn after(&self, after: u64, limit: usize) -> Vec<Event> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.events.iter().filter(|e| e.seq > after).take(limit).cloned().collect()
+        recent
+            .events
+            .iter()
+            .filter(|e| e.seq > after)
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     /// The last `limit` events that concern `device` (or all), newest first.
     pub fn latest(&self, device: Option<&str>, limit: usize) -> Vec<Event> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |e: &&Event| device.is_none_or(|d| e.device.as_deref() == Some(d));
-        recent.events.iter().rev().filter(wanted).take(limit).cloned().collect()
+        recent
+            .events
+            .iter()
+            .rev()
+            .filter(wanted)
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     /// Events from now on.
@@ -144,7 +160,9 @@ impl EventLog {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().take(MAX_REASON) {
-        if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -175,13 +193,19 @@ mod tests {
         }
         let first = log.after(0, 1).remove(0).seq;
         assert_eq!(first, 6);
-        assert_eq!(log.latest(None, 1).remove(0).seq, u64::try_from(KEPT).unwrap() + 5);
+        assert_eq!(
+            log.latest(None, 1).remove(0).seq,
+            u64::try_from(KEPT).unwrap() + 5
+        );
     }
 
     #[test]
     fn text_of_a_peer_cannot_forge_a_line_or_colour_a_terminal() {
         let log = EventLog::default();
-        log.record(OffsetDateTime::UNIX_EPOCH, refused("a", "topic \u{1b}[2J\nadmitted"));
+        log.record(
+            OffsetDateTime::UNIX_EPOCH,
+            refused("a", "topic \u{1b}[2J\nadmitted"),
+        );
         let reason = log.latest(Some("a"), 1).remove(0).reason;
         assert_eq!(reason, "topic \\u{1b}[2J\\u{a}admitted");
     }

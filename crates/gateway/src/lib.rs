@@ -1,7 +1,7 @@
 //! The gateway: admits known devices and refuses everything else.
 
-pub mod est;
 pub mod broker;
+pub mod est;
 pub mod events;
 #[doc(hidden)]
 pub mod fuzzing;

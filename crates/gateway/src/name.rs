@@ -12,7 +12,9 @@ pub enum NameError {
         what: &'static str,
     },
     /// A character outside `a-z 0-9 . _ -`, or a first one that is no letter or digit.
-    #[error("{what} `{text}` may hold a-z, 0-9, `.`, `_` and `-`, and starts with a letter or digit")]
+    #[error(
+        "{what} `{text}` may hold a-z, 0-9, `.`, `_` and `-`, and starts with a letter or digit"
+    )]
     Character {
         /// What was being named.
         what: &'static str,
@@ -31,10 +33,17 @@ fn checked(what: &'static str, text: &str) -> Result<Box<str>, NameError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
     let first_ok = bytes.first().copied().is_some_and(plain);
-    if first_ok && bytes.iter().all(|&b| plain(b) || matches!(b, b'.' | b'_' | b'-')) {
+    if first_ok
+        && bytes
+            .iter()
+            .all(|&b| plain(b) || matches!(b, b'.' | b'_' | b'-'))
+    {
         Ok(text.into())
     } else {
-        Err(NameError::Character { what, text: text.escape_default().to_string() })
+        Err(NameError::Character {
+            what,
+            text: text.escape_default().to_string(),
+        })
     }
 }
 
@@ -98,7 +107,10 @@ pub struct DeviceName {
 impl DeviceName {
     /// Puts a name together from unchecked parts.
     pub fn new(model: &str, id: &str) -> Result<Self, NameError> {
-        Ok(Self { model: ModelName::new(model)?, id: DeviceId::new(id)? })
+        Ok(Self {
+            model: ModelName::new(model)?,
+            id: DeviceId::new(id)?,
+        })
     }
 
     /// `spiffe://<trust-domain>/device/<model>/<id>` (SPIFFE ID specification §2).
@@ -140,7 +152,19 @@ mod tests {
 
     #[test]
     fn names_that_could_escape_a_topic_or_a_path_are_refused() {
-        for bad in ["", "#", "+", "a/b", "a b", "../x", ".x", "Ä", "UP", "a\0", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "#",
+            "+",
+            "a/b",
+            "a b",
+            "../x",
+            ".x",
+            "Ä",
+            "UP",
+            "a\0",
+            &"a".repeat(65),
+        ] {
             assert!(DeviceId::new(bad).is_err(), "{bad:?}");
         }
     }

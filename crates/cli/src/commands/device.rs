@@ -54,15 +54,20 @@ fn path(id: &str, verb: &str) -> String {
 }
 
 fn added_text(added: &Value) -> String {
-    let (id, est) = (field(added, "id"), field(added, "est_url"));
-    format!(
-        "one-time code  {}\nexpires        {} UTC\nenrolment      {est}\nCA SHA-256     {}\n\n\
-         The device enrols with the code as its password (RFC 7030). With openssl and curl:\n\n  \
-         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / -keyout {id}.key -outform DER -out {id}.csr\n  \
-         openssl base64 -in {id}.csr | curl --cacert ca.pem -u {id}:CODE -H 'Content-Type: application/pkcs10' \\\n    \
-         --data-binary @- {est}/simpleenroll | openssl base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n\n\
-         ca.pem is the gateway's CA: `stockade ca show` tells where it is.",
+    let (id, code, est) = (
+        field(added, "id"),
         field(added, "code"),
+        field(added, "est_url"),
+    );
+    format!(
+        "one-time code  {code}\nexpires        {} UTC\nenrolment      {est}\nCA SHA-256     {}\n\n\
+         The device enrols with the code as its password (RFC 7030). With openssl and curl, and the\n\
+         gateway's CA as ca.pem (`stockade ca show` tells where it is):\n\n  \
+         openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / \\\n    \
+         -keyout {id}.key -outform DER -out {id}.csr\n  \
+         openssl base64 -in {id}.csr | curl -sS --cacert ca.pem -u {id}:{code} \\\n    \
+         -H 'Content-Type: application/pkcs10' --data-binary @- {est}/simpleenroll |\n    \
+         openssl base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem",
         moment(added, "expires"),
         field(added, "ca_fingerprint"),
     )

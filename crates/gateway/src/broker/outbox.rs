@@ -51,6 +51,8 @@ struct Gate {
 pub struct Taken {
     /// The connection is to end once the taken bytes are written.
     pub closing: Option<Closing>,
+    /// The connection is to end, although bytes still wait for the disk.
+    pub ending: bool,
     /// More bytes wait for this journal position, and the caller must see to it that
     /// [`Outbox::unpark`] is called when it is reached.
     pub park: Option<u64>,
@@ -142,8 +144,11 @@ impl Outbox {
         if !inner.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
             inner.waker = Some(waker.clone());
         }
+        // In good order means: with everything that was promised.
+        let ending = inner.closing == Some(Closing::Orderly) && !inner.bytes.is_empty();
         Taken {
-            closing: inner.closing,
+            closing: inner.closing.filter(|_| !ending),
+            ending,
             park,
         }
     }
@@ -170,11 +175,12 @@ impl Outbox {
             None => (None, !inner.bytes.is_empty()),
         };
         let held = park(&mut inner, held);
-        let wake = ready || inner.closing.is_some();
-        let waker = if wake { inner.waker.take() } else { None };
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
+        // The waker stays: a task that waits for its socket does not come by to leave a new one, and an
+        // abort must reach it all the same.
+        if (ready || inner.closing.is_some())
+            && let Some(waker) = &inner.waker
+        {
+            waker.wake_by_ref();
         }
         held
     }
@@ -270,6 +276,18 @@ mod tests {
             }
         );
         assert_eq!(take(&outbox, 9).0, b"");
+    }
+
+    #[test]
+    fn an_orderly_end_waits_for_what_was_promised() {
+        let outbox = Outbox::default();
+        push(&outbox, 5, "ack");
+        outbox.close(Closing::Orderly, |out| out.extend_from_slice(b"bye"));
+        let (bytes, taken) = take(&outbox, 4);
+        assert!(bytes.is_empty() && taken.closing.is_none() && taken.ending);
+        let (bytes, _) = take(&outbox, 5);
+        assert_eq!(bytes, b"ackbye");
+        assert_eq!(take(&outbox, 5).1.closing, Some(Closing::Orderly));
     }
 
     #[test]

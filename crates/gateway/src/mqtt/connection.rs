@@ -65,6 +65,7 @@ pub(super) async fn run(
         written: 0,
         unflushed: false,
         pause: None,
+        deadline: None,
         seen: 0,
     };
     let ended = connection.serve().await;
@@ -95,6 +96,8 @@ struct Connection {
     unflushed: bool,
     /// Nothing is read until then.
     pause: Option<Pin<Box<Sleep>>>,
+    /// The connection is to end, at the latest then.
+    deadline: Option<Pin<Box<Sleep>>>,
     seen: u64,
 }
 
@@ -145,11 +148,16 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     // The reader is slow. Only an abort does not wait for it.
-                    if let Some(closing) = self.outbox.closing().filter(|c| *c != Closing::Orderly)
-                    {
-                        return Poll::Ready(Ok(Some(closing)));
+                    match self.outbox.closing() {
+                        None => {}
+                        Some(Closing::Orderly) => self.set_deadline(),
+                        Some(closing) => return Poll::Ready(Ok(Some(closing))),
                     }
                 }
+            }
+            if let Some(deadline) = &mut self.deadline {
+                ready!(deadline.as_mut().poll(cx));
+                return Poll::Ready(Ok(Some(Closing::Abort)));
             }
             if until_connected && self.handle.is_some() {
                 return Poll::Ready(Ok(None));
@@ -169,6 +177,11 @@ impl Connection {
             }
             ready!(self.poll_read(cx))?;
         }
+    }
+
+    fn set_deadline(&mut self) {
+        self.deadline
+            .get_or_insert_with(|| Box::pin(sleep(LAST_BYTES)));
     }
 
     /// Writes what the outbox lets go. Ready with nothing when all of that is written.
@@ -194,6 +207,9 @@ impl Connection {
             self.written = 0;
             let durable = self.shared.durable.load(Ordering::Acquire);
             let taken = self.outbox.take(durable, &mut self.writing, cx.waker());
+            if taken.ending {
+                self.set_deadline();
+            }
             if let Some(seq) = taken.park {
                 self.shared.park(Arc::clone(&self.outbox), seq);
                 // It may have been reached meanwhile, before there was a waker to wake.

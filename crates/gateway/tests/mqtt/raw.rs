@@ -180,5 +180,19 @@ fn one_silent_socket_and_one_that_never_reads_stop_nobody() {
         other.write_all(b"b").await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(2), other.read_u8()).await;
         assert_eq!(answer.unwrap().unwrap(), 0x20);
+        // Revoked, it is cut off all the same, although it takes nothing in.
+        let id = gateway.id("a");
+        let now = time::OffsetDateTime::now_utc();
+        gateway.registry.revoke(&id, "deaf", now).unwrap();
+        let at = Instant::now();
+        // The silent socket, and the other client.
+        while gateway.handle.open_connections() > 2 {
+            assert!(at.elapsed() < Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        println!(
+            "from revoke to the end of a deaf session: {:?}",
+            at.elapsed()
+        );
     });
 }

@@ -1,6 +1,6 @@
 //! A device's MQTT 5 session: connect, subscribe, publish at QoS 1, take what comes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -12,7 +12,7 @@ use stockade_mqtt::{
     TopicError, TopicName, Version, encode_ping_request, frame,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -73,15 +73,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to the gateway at `peer` as the device of the TLS identity, with a clean start.
+    /// Connects to the gateway at `peer` as the device of the TLS identity, with a clean start; from the local
+    /// address `source`, if it is given.
     pub async fn connect(
         peer: SocketAddr,
+        source: Option<IpAddr>,
         tls: Arc<ClientConfig>,
         client_id: &str,
         keep_alive: u16,
     ) -> Result<Self, SessionError> {
         let lost = |e| SessionError::Connection(peer, e);
-        let tcp = TcpStream::connect(peer).await.map_err(lost)?;
+        let tcp = dial(peer, source).await.map_err(lost)?;
         tcp.set_nodelay(true).map_err(lost)?;
         let name = ServerName::IpAddress(peer.ip().into());
         let stream = TlsConnector::from(tls)
@@ -228,6 +230,20 @@ impl Session {
         self.inbox.drain(..used);
         Ok(Some(seen))
     }
+}
+
+/// Connects, from a certain local address if one is given.
+pub async fn dial(peer: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source else {
+        return TcpStream::connect(peer).await;
+    };
+    let socket = if peer.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(peer).await
 }
 
 /// A packet as far as a device cares.

@@ -246,6 +246,9 @@ pub(crate) struct DemoDevice {
     /// Its model
     #[arg(long)]
     pub(crate) model: String,
+    /// The local address it connects from
+    #[arg(long)]
+    pub(crate) source: std::net::IpAddr,
     /// The gateway's MQTT address
     #[arg(long)]
     pub(crate) mqtt: std::net::SocketAddr,

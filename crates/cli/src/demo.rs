@@ -31,7 +31,7 @@ pub(crate) async fn device(out: Out, told: &DemoDevice) -> anyhow::Result<()> {
     // Should the gateway be killed, its devices end with it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     match told.kind.as_str() {
-        "old" => old::run(out, told.mqtt).await,
+        "old" => old::run(out, told).await,
         "honest" => live(out, told, camera::work).await,
         "misbehaving" => live(out, told, thermostat::work).await,
         other => bail!("there is no demo device `{other}`; there are honest, misbehaving and old"),
@@ -47,7 +47,14 @@ async fn live(
     let identity = enrolled(told).await?;
     out.line("enrolled");
     loop {
-        let session = Session::connect(told.mqtt, identity.tls()?, &told.id, KEEP_ALIVE).await;
+        let session = Session::connect(
+            told.mqtt,
+            Some(told.source),
+            identity.tls()?,
+            &told.id,
+            KEEP_ALIVE,
+        )
+        .await;
         let ended = match session {
             Ok(mut session) => {
                 out.line("connected");

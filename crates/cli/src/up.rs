@@ -84,8 +84,10 @@ fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .with_context(|| format!("[log] level `{}` is no level", config.log.level))?;
+    // rustls warns of what peers send: that is for the events, once, and not for the log.
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(format!("rustls=error,{}", config.log.level))
+            .with_context(|| format!("[log] level `{}` is no level", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -21,6 +21,12 @@ pub enum NameError {
         /// The offending text.
         text: String,
     },
+    /// A name that the gateway keeps for itself.
+    #[error("{what} cannot be `stockade`: topics that begin so are the gateway's own")]
+    Reserved {
+        /// What was being named.
+        what: &'static str,
+    },
     /// A SPIFFE ID of another shape or another trust domain.
     #[error("`{0}` is not spiffe://{1}/device/<model>/<id>")]
     Spiffe(String, String),
@@ -29,6 +35,10 @@ pub enum NameError {
 fn checked(what: &'static str, text: &str) -> Result<Box<str>, NameError> {
     if text.is_empty() || text.len() > 64 {
         return Err(NameError::Length { what });
+    }
+    // `${device}` may be a topic's first level.
+    if text == "stockade" {
+        return Err(NameError::Reserved { what });
     }
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();

@@ -1,7 +1,7 @@
 //! Starting the demo's devices, and ending them.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -13,11 +13,39 @@ use tokio::process::{Child, Command};
 
 use super::CODE_VARIABLE;
 
-/// What a demo device is: kind, model, id, and whether it is told to the gateway.
-const DEVICES: [(&str, &str, &str, bool); 3] = [
-    ("honest", "cam-2", "demo-camera", true),
-    ("misbehaving", "thermo-1", "demo-thermostat", true),
-    ("old", "cam-0", "demo-old", false),
+/// A demo device, as its operator sees it.
+#[derive(Debug, Clone, Copy)]
+struct Device {
+    kind: &'static str,
+    model: &'static str,
+    id: &'static str,
+    /// Each has an address of its own, as in a real network: refusals are told by address.
+    source: Ipv4Addr,
+    enrols: bool,
+}
+
+const DEVICES: [Device; 3] = [
+    Device {
+        kind: "honest",
+        model: "cam-2",
+        id: "demo-camera",
+        source: Ipv4Addr::new(127, 0, 0, 11),
+        enrols: true,
+    },
+    Device {
+        kind: "misbehaving",
+        model: "thermo-1",
+        id: "demo-thermostat",
+        source: Ipv4Addr::new(127, 0, 0, 12),
+        enrols: true,
+    },
+    Device {
+        kind: "old",
+        model: "cam-0",
+        id: "demo-old",
+        source: Ipv4Addr::new(127, 0, 0, 13),
+        enrols: false,
+    },
 ];
 
 /// The profiles of its models.
@@ -49,14 +77,14 @@ impl Fleet {
         let now = OffsetDateTime::now_utc();
         fs_err::create_dir_all(dir)?;
         let mut children = Vec::new();
-        for (kind, model, id, enrols) in DEVICES {
-            let keys = dir.join(id);
-            let code = if enrols {
-                invite(registry, model, id, &keys, now)?
+        for device in DEVICES {
+            let keys = dir.join(device.id);
+            let code = if device.enrols {
+                invite(registry, device, &keys, now)?
             } else {
                 None
             };
-            children.push(spawn(kind, model, id, told, &keys, code.as_ref())?);
+            children.push(spawn(device, told, &keys, code.as_ref())?);
         }
         Ok(Self { children })
     }
@@ -84,34 +112,41 @@ pub(crate) fn install_profiles(registry: &Registry) -> anyhow::Result<()> {
 /// A code for a device that has no certificate yet.
 fn invite(
     registry: &Registry,
-    model: &str,
-    id: &str,
+    device: Device,
     keys: &Path,
     now: OffsetDateTime,
 ) -> anyhow::Result<Option<EnrolmentCode>> {
-    let device = DeviceId::new(id)?;
-    if registry.get(&device, now).is_none() {
-        return Ok(Some(registry.add(&DeviceName::new(model, id)?, now)?));
+    let id = DeviceId::new(device.id)?;
+    if registry.get(&id, now).is_none() {
+        return Ok(Some(
+            registry.add(&DeviceName::new(device.model, device.id)?, now)?,
+        ));
     }
     if keys.join("device.pem").exists() {
         return Ok(None);
     }
-    Ok(Some(registry.renew_code(&device, now)?))
+    Ok(Some(registry.renew_code(&id, now)?))
 }
 
 fn spawn(
-    kind: &str,
-    model: &str,
-    id: &str,
+    device: Device,
     told: &Told,
-    keys: &PathBuf,
+    keys: &Path,
     code: Option<&EnrolmentCode>,
 ) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let log = fs_err::File::create(keys.with_extension("log"))?;
     let mut command = Command::new(program);
     command
-        .args(["demo-device", kind, "--id", id, "--model", model])
+        .args([
+            "demo-device",
+            device.kind,
+            "--id",
+            device.id,
+            "--model",
+            device.model,
+        ])
+        .args(["--source", &device.source.to_string()])
         .args([
             "--mqtt",
             &told.mqtt.to_string(),
@@ -130,5 +165,5 @@ fn spawn(
     }
     command
         .spawn()
-        .with_context(|| format!("cannot start the demo device {id}"))
+        .with_context(|| format!("cannot start the demo device {}", device.id))
 }

@@ -1,13 +1,13 @@
 //! A device from before 2018: it offers TLS 1.1, then TLS 1.0, and nothing newer.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use stockade_agent::session::dial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::args::DemoDevice;
 use crate::out::Out;
 
 /// Between two attempts.
@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KNOWN: [(&str, u8); 2] = [("TLS 1.1", 2), ("TLS 1.0", 1)];
 
 /// Tries forever.
-pub(super) async fn run(out: Out, gateway: SocketAddr) -> anyhow::Result<()> {
+pub(super) async fn run(out: Out, told: &DemoDevice) -> anyhow::Result<()> {
     for (name, minor) in KNOWN.into_iter().cycle() {
-        let told = match attempt(gateway, minor).await {
+        let told = match attempt(told, minor).await {
             Ok(answer) => answer,
             Err(e) => format!("{e:#}"),
         };
@@ -32,8 +32,8 @@ pub(super) async fn run(out: Out, gateway: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// Says hello in one version and tells what came back.
-async fn attempt(gateway: SocketAddr, minor: u8) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(gateway)
+async fn attempt(told: &DemoDevice, minor: u8) -> anyhow::Result<String> {
+    let mut stream = dial(told.mqtt, Some(told.source))
         .await
         .context("cannot connect")?;
     stream.write_all(&client_hello(minor)).await?;

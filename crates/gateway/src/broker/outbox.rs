@@ -51,8 +51,6 @@ struct Gate {
 pub struct Taken {
     /// The connection is to end once the taken bytes are written.
     pub closing: Option<Closing>,
-    /// The connection is to end, although bytes still wait for the disk.
-    pub ending: bool,
     /// More bytes wait for this journal position, and the caller must see to it that
     /// [`Outbox::unpark`] is called when it is reached.
     pub park: Option<u64>,
@@ -144,11 +142,8 @@ impl Outbox {
         if !inner.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
             inner.waker = Some(waker.clone());
         }
-        // In good order means: with everything that was promised.
-        let ending = inner.closing == Some(Closing::Orderly) && !inner.bytes.is_empty();
         Taken {
-            closing: inner.closing.filter(|_| !ending),
-            ending,
+            closing: inner.closing,
             park,
         }
     }
@@ -276,18 +271,6 @@ mod tests {
             }
         );
         assert_eq!(take(&outbox, 9).0, b"");
-    }
-
-    #[test]
-    fn an_orderly_end_waits_for_what_was_promised() {
-        let outbox = Outbox::default();
-        push(&outbox, 5, "ack");
-        outbox.close(Closing::Orderly, |out| out.extend_from_slice(b"bye"));
-        let (bytes, taken) = take(&outbox, 4);
-        assert!(bytes.is_empty() && taken.closing.is_none() && taken.ending);
-        let (bytes, _) = take(&outbox, 5);
-        assert_eq!(bytes, b"ackbye");
-        assert_eq!(take(&outbox, 5).1.closing, Some(Closing::Orderly));
     }
 
     #[test]

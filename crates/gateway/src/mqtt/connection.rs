@@ -207,9 +207,6 @@ impl Connection {
             self.written = 0;
             let durable = self.shared.durable.load(Ordering::Acquire);
             let taken = self.outbox.take(durable, &mut self.writing, cx.waker());
-            if taken.ending {
-                self.set_deadline();
-            }
             if let Some(seq) = taken.park {
                 self.shared.park(Arc::clone(&self.outbox), seq);
                 // It may have been reached meanwhile, before there was a waker to wake.

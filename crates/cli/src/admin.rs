@@ -53,6 +53,12 @@ impl Admin {
         .await
     }
 
+    /// Has something removed.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::DELETE, path, "application/json", Bytes::new())
+            .await
+    }
+
     /// Hands something over.
     pub(crate) async fn put(&self, path: &str, kind: &str, body: Vec<u8>) -> anyhow::Result<Value> {
         self.ask(Method::PUT, path, kind, Bytes::from(body)).await

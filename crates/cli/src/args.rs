@@ -110,6 +110,16 @@ pub(crate) enum Device {
         /// The device
         id: String,
     },
+    /// A new code for a device that has not enrolled, or that lost its key; voids the old one
+    Code {
+        /// The device
+        id: String,
+    },
+    /// Forget a device: its certificate is refused, its name is free
+    Remove {
+        /// The device
+        id: String,
+    },
     /// Never again: its certificate is refused from now on
     Revoke {
         /// The device

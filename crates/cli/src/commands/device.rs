@@ -16,12 +16,19 @@ pub(crate) async fn run(
     let (answer, text): (Value, fn(&Value) -> String) = match command {
         Device::Add { model, id } => {
             let asked = json!({ "model": model, "id": id });
-            let mut added = admin.post("/api/v1/devices", &asked).await?;
-            if let Some(fields) = added.as_object_mut() {
-                fields.insert("id".to_owned(), json!(id));
-            }
-            (added, added_text)
+            (
+                with_id(admin.post("/api/v1/devices", &asked).await?, id),
+                added_text,
+            )
         }
+        Device::Code { id } => (
+            with_id(admin.post(&path(id, "/code"), &json!({})).await?, id),
+            added_text,
+        ),
+        Device::Remove { id } => (
+            with_id(admin.delete(&path(id, "")).await?, id),
+            removed_text,
+        ),
         Device::List => (admin.get("/api/v1/devices").await?, list_text),
         Device::Show { id } => (admin.get(&path(id, "")).await?, show_text),
         Device::Quarantine { id, reason } => (
@@ -47,6 +54,21 @@ pub(crate) async fn run(
         text(&answer)
     });
     Ok(())
+}
+
+/// The answer, with the device it is about.
+fn with_id(mut answer: Value, id: &str) -> Value {
+    if answer.is_null() {
+        answer = json!({});
+    }
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("id".to_owned(), json!(id));
+    }
+    answer
+}
+
+fn removed_text(answer: &Value) -> String {
+    format!("{} is removed", field(answer, "id"))
 }
 
 fn path(id: &str, verb: &str) -> String {

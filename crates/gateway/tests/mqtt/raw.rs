@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,6 +21,11 @@ const SUBSCRIBE: &[u8] = b"\x82\x0c\x00\x02\x00\x00\x06home/#\x01";
 const PING: &[u8] = b"\xc0\x00";
 
 async fn open(gateway: &Gateway, device: &str) -> TlsStream<TcpStream> {
+    open_from(gateway, device, 1).await
+}
+
+/// From 127.0.0.`host`.
+async fn open_from(gateway: &Gateway, device: &str, host: u8) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(gateway.pki.ca_der().clone()).unwrap();
     let certificate =
@@ -33,7 +38,9 @@ async fn open(gateway: &Gateway, device: &str) -> TlsStream<TcpStream> {
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
         .unwrap();
-    let tcp = TcpStream::connect(gateway.address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+    let tcp = socket.connect(gateway.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
@@ -195,4 +202,66 @@ fn one_silent_socket_and_one_that_never_reads_stop_nobody() {
             at.elapsed()
         );
     });
+}
+
+/// Connects, and stays until the gateway ends it; then closes in good order, as clients do.
+async fn stay(gateway: &Gateway, host: u8) -> tokio::task::JoinHandle<()> {
+    let mut stream = open_from(gateway, "a", host).await;
+    stream.write_all(CONNECT).await.unwrap();
+    let mut connack = [0; 64];
+    let _connack = stream.read(&mut connack).await;
+    tokio::spawn(async move {
+        let mut rest = Vec::new();
+        let _ended = stream.read_to_end(&mut rest).await;
+        let _closed = stream.shutdown().await;
+    })
+}
+
+#[test]
+fn a_cloned_key_is_quarantined_once_both_keepers_have_shown_that_they_live() {
+    let gateway = Gateway::start();
+    gateway.device("a");
+    gateway.runtime.block_on(async {
+        let mut last = None;
+        for n in 0..5 {
+            let next = stay(&gateway, 1 + n % 2).await;
+            if let Some(displaced) = last.replace(next) {
+                displaced.await.unwrap();
+            }
+            // Their libraries wait a little before they come back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let event = gateway.event("take its session from each other, both alive");
+    assert_eq!(event.device.as_deref(), Some("a"));
+    let id = gateway.id("a");
+    gateway.wait("the quarantine", || {
+        let now = time::OffsetDateTime::now_utc();
+        gateway
+            .registry
+            .get(&id, now)
+            .is_some_and(|r| r.state.as_str() == "quarantined")
+    });
+}
+
+#[test]
+fn a_device_that_moves_to_another_address_and_back_is_not_suspected() {
+    let gateway = Gateway::start();
+    gateway.device("a");
+    gateway.runtime.block_on(async {
+        let mut dead = Vec::new();
+        for n in 0..6 {
+            // The connection before is never heard of again.
+            let mut stream = open_from(&gateway, "a", 1 + n % 2).await;
+            stream.write_all(CONNECT).await.unwrap();
+            stream.read_u8().await.unwrap();
+            dead.push(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    });
+    let events = gateway.registry.events().latest(Some("a"), 100);
+    assert!(
+        !events.iter().any(|e| e.reason.contains("cloned")),
+        "{events:#?}"
+    );
 }

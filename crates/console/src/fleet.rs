@@ -118,6 +118,13 @@ pub(crate) fn profile(state: &ConsoleState, model: &str) -> Result<Arc<Profile>,
     state.registry.profile(&name).ok_or_else(unknown)
 }
 
+/// Whether this version holds devices to what a profile says of the control. The others are said to people only.
+pub(crate) fn enforced(control: &str) -> bool {
+    [Control::Comms, Control::Protocols, Control::Data]
+        .iter()
+        .any(|known| known.as_str() == control)
+}
+
 /// What a profile allows, in sentences with their controls.
 pub(crate) fn sentences(profile: &Profile, device: Option<&str>) -> Vec<(&'static str, String)> {
     profile
@@ -140,6 +147,7 @@ pub(crate) fn words(profile: &Profile, device: Option<&str>) -> Vec<WordGroup> {
             None => groups.push(WordGroup {
                 title: control_title(control),
                 control: control.to_owned(),
+                enforced: enforced(control),
                 sentences: vec![pieces],
             }),
         }

@@ -197,6 +197,7 @@ impl EventRow {
 pub(crate) struct WordGroup {
     pub(crate) title: &'static str,
     pub(crate) control: String,
+    pub(crate) enforced: bool,
     pub(crate) sentences: Vec<Vec<Piece>>,
 }
 

@@ -179,12 +179,18 @@ fn show_text(device: &Value) -> String {
     lines.join("\n")
 }
 
-/// Sentences, each after the control it belongs to.
-pub(super) fn words(words: &[Value]) -> Vec<String> {
-    words
+/// Sentences, each after the control it belongs to; those that nothing enforces yet come last, and say so.
+fn words(words: &[Value]) -> Vec<String> {
+    let line = |word: &Value| format!("{:<12} {}", field(word, "control"), field(word, "text"));
+    let (enforced, said): (Vec<&Value>, Vec<&Value>) = words
         .iter()
-        .map(|word| format!("{:<12} {}", field(word, "control"), field(word, "text")))
-        .collect()
+        .partition(|word| word.get("enforced") == Some(&Value::Bool(true)));
+    let mut lines: Vec<String> = enforced.into_iter().map(line).collect();
+    if !said.is_empty() {
+        lines.push("\nsaid by the profile, not enforced by this version:".to_owned());
+        lines.extend(said.into_iter().map(line));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use crate::state::Shared;
 #[derive(Serialize)]
 pub(super) struct WordBody {
     control: &'static str,
+    /// Whether this version holds devices to it.
+    enforced: bool,
     text: String,
 }
 
@@ -25,7 +27,11 @@ pub(super) fn word_bodies(
     let sentences = fleet::sentences(profile, device);
     sentences
         .into_iter()
-        .map(|(control, text)| WordBody { control, text })
+        .map(|(control, text)| WordBody {
+            control,
+            enforced: fleet::enforced(control),
+            text,
+        })
         .collect()
 }
 

@@ -58,6 +58,9 @@ impl Broker {
                 }
                 let listed = outbox.close(Closing::Orderly, |bytes| {
                     put_connack_error(packet.version, reason, bytes);
+                    if bytes.len() > most_bytes(packet) {
+                        bytes.clear();
+                    }
                 });
                 if listed {
                     out.dirty.push(Arc::clone(outbox));
@@ -83,10 +86,11 @@ impl Broker {
             return Err(Refused(ReasonCode::BadAuthenticationMethod, None));
         }
         check_will(packet, &arrival.policy)?;
+        let expiry = asked_expiry(packet).min(self.limits.session_expiry);
+        self.check_connack(packet, expiry, assigned.as_deref())?;
         let device = self.device_slot(&arrival.policy);
         self.set_policy(&arrival.policy, out);
 
-        let expiry = asked_expiry(packet).min(self.limits.session_expiry);
         let (old, resumed) = self.take_over(client, packet.clean_start, arrival, out);
         let found = self.devices.get(device);
         let sessions = found.map_or(0, |d| d.sessions.len());
@@ -154,6 +158,26 @@ impl Broker {
             conn: arrival.conn,
             version: packet.version,
         })
+    }
+
+    /// Whether the client takes a CONNACK that tells it all our limits; without them it cannot keep to
+    /// them, and no larger packet may be sent [MQTT-3.1.2-24].
+    fn check_connack(
+        &self,
+        packet: &Connect<'_>,
+        expiry: u32,
+        assigned: Option<&str>,
+    ) -> Result<(), Refused> {
+        let most = most_bytes(packet);
+        if most == usize::MAX {
+            return Ok(());
+        }
+        let mut connack = Vec::new();
+        self.put_connack(packet, expiry, false, assigned, &mut connack);
+        if connack.len() > most {
+            return Err(Refused(ReasonCode::PacketTooLarge, None));
+        }
+        Ok(())
     }
 
     /// The client id for a device that gives none: its own if that is free, else with the first free
@@ -410,6 +434,14 @@ impl Broker {
             }
         }
     }
+}
+
+/// The largest packet the client takes.
+fn most_bytes(packet: &Connect<'_>) -> usize {
+    let most = packet.properties.maximum_packet_size;
+    most.map_or(usize::MAX, |most| {
+        usize::try_from(most.get()).unwrap_or(usize::MAX)
+    })
 }
 
 /// How long the session shall outlive its connection, in seconds.

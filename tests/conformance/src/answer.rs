@@ -330,6 +330,20 @@ fn ack(mut reader: Reader<'_>, version: Version, reasons: &[u8], statement: &str
     }
 }
 
+fn codes(mut reader: Reader<'_>, version: Version, table: &[u8], statement: &str) -> Codes {
+    let (packet_id, properties) = (reader.two(), reader.properties(version, ACK_PROPERTIES));
+    let codes = reader
+        .bytes
+        .iter()
+        .map(|code| reason(*code, table, statement))
+        .collect();
+    Codes {
+        packet_id,
+        properties,
+        codes,
+    }
+}
+
 fn connack(mut reader: Reader<'_>, version: Version) -> ConnAck {
     let flags = reader.byte();
     assert!(
@@ -431,55 +445,23 @@ pub(crate) fn read(version: Version, first: u8, body: &[u8]) -> Answer {
             "MQTT-3.7.2-1",
         )),
         9 => {
-            let mut reader = reader("SUBACK");
-            let (packet_id, properties) =
-                (reader.two(), reader.properties(version, ACK_PROPERTIES));
-            let allowed = if version == V5 {
+            let table = if version == V5 {
                 SUBACK_REASONS
             } else {
                 &[0, 1, 2, 0x80]
             };
-            let codes = reader
-                .bytes
-                .iter()
-                .map(|code| reason(*code, allowed, "MQTT-3.9.3-2"))
-                .collect();
-            Answer::SubAck(Codes {
-                packet_id,
-                properties,
-                codes,
-            })
+            Answer::SubAck(codes(reader("SUBACK"), version, table, "MQTT-3.9.3-2"))
         }
         11 => {
-            let mut reader = reader("UNSUBACK");
-            let (packet_id, properties) =
-                (reader.two(), reader.properties(version, ACK_PROPERTIES));
-            let allowed = if version == V5 { UNSUBACK_REASONS } else { &[] };
-            let codes = reader
-                .bytes
-                .iter()
-                .map(|code| reason(*code, allowed, "MQTT-3.11.3-2"))
-                .collect();
-            Answer::UnsubAck(Codes {
-                packet_id,
-                properties,
-                codes,
-            })
+            let table = if version == V5 { UNSUBACK_REASONS } else { &[] };
+            Answer::UnsubAck(codes(reader("UNSUBACK"), version, table, "MQTT-3.11.3-2"))
         }
         13 => {
             reader("PINGRESP").end();
             Answer::PingResp
         }
         14 if version == V5 => disconnect(reader("DISCONNECT")),
-        15 if version == V5 => {
-            let mut reader = reader("AUTH");
-            let code = if body.is_empty() { 0 } else { reader.byte() };
-            reason(code, &[0x00, 0x18], "MQTT-3.15.2-1");
-            if !reader.bytes.is_empty() {
-                reader.properties(V5, AUTH_PROPERTIES);
-            }
-            Answer::Auth(code)
-        }
+        15 if version == V5 => auth(reader("AUTH")),
         other => panic!("a server may not send packet type {other} in {version:?}"),
     }
 }
@@ -496,4 +478,16 @@ fn disconnect(mut reader: Reader<'_>) -> Answer {
     };
     reader.end();
     Answer::Disconnect(code, properties)
+}
+
+fn auth(mut reader: Reader<'_>) -> Answer {
+    if reader.bytes.is_empty() {
+        return Answer::Auth(0);
+    }
+    let code = reason(reader.byte(), &[0x00, 0x18], "MQTT-3.15.2-1");
+    if !reader.bytes.is_empty() {
+        reader.properties(V5, AUTH_PROPERTIES);
+    }
+    reader.end();
+    Answer::Auth(code)
 }

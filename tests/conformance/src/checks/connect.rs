@@ -142,8 +142,8 @@ pub(crate) fn password_without_its_flag_closes(server: &Server, version: Version
         server,
         version,
         &Connect {
-            tail,
             user,
+            tail,
             ..Connect::new(version, "refused")
         },
     );
@@ -365,4 +365,36 @@ pub(crate) fn all_qos_are_supported(server: &Server, version: Version) {
     client.subscribe("t/a", 2);
     client.publish(&Publish::new("t/a", "x").qos(2, 1));
     assert_eq!(client.receive().qos, 2);
+}
+
+/// A stream has no packets: one byte at a time, or all at once, is the same.
+pub(crate) fn bytes_come_in_any_pieces(server: &Server, version: Version) {
+    let mut bytes = Connect::new(version, "pieces").encode();
+    bytes.extend(wire::subscribe(
+        version,
+        1,
+        &Properties::new(),
+        &[(b"t/a", 1)],
+    ));
+    bytes.extend(Publish::new("t/a", "piecemeal").qos(1, 7).encode(version));
+    bytes.extend(PINGREQ);
+    for size in [1, 2, 7, bytes.len()] {
+        let mut client = server.open(version, "pieces");
+        for piece in bytes.chunks(size) {
+            client.send(piece);
+        }
+        assert!(matches!(client.recv(), Some(Answer::ConnAck(ack)) if ack.reason == 0));
+        assert!(matches!(client.recv(), Some(Answer::SubAck(_))));
+        let mut arrived = client.fence();
+        arrived.retain(|answer| *answer != Answer::PingResp);
+        let messages = arrived
+            .iter()
+            .filter(|a| matches!(a, Answer::Publish(_)))
+            .count();
+        let acks = arrived
+            .iter()
+            .filter(|a| matches!(a, Answer::PubAck(_)))
+            .count();
+        assert_eq!((messages, acks, arrived.len()), (1, 1, 2), "{arrived:?}");
+    }
 }

@@ -131,3 +131,33 @@ pub(crate) fn more_than_announced_closes(server: &Server, version: Version) {
         "receive maximum exceeded is due, got {last:?}"
     );
 }
+
+/// After a return, too: what is sent again counts, and the quota may have become smaller.
+pub(crate) fn resending_respects_the_receive_maximum(server: &Server, version: Version) {
+    let connect = |maximum| {
+        let limit = Properties::new().two(id::RECEIVE_MAXIMUM, maximum);
+        Connect::persistent(version, "slow").with(limit)
+    };
+    let (mut subscriber, _) = server.connect_with(&connect(4));
+    subscriber.subscribe("t/a", 1);
+    let mut publisher = server.connect(version, "source");
+    for number in 1..=6u16 {
+        publisher.publish(&Publish::new("t/a", &number.to_string()).qos(1, number));
+    }
+    let first = messages(subscriber.fence());
+    assert_eq!(first.len(), 4);
+    subscriber.cut();
+    let (mut subscriber, present) = server.connect_with(&connect(2));
+    assert!(present);
+    let mut seen = Vec::new();
+    let mut open = messages(subscriber.fence());
+    while !open.is_empty() {
+        assert!(open.len() <= 2, "{open:?}");
+        let message = open.remove(0);
+        assert_eq!(message.dup, seen.len() < 4, "{message:?}");
+        seen.push(message.text().to_owned());
+        subscriber.send(&wire::ack(PUBACK, message.packet_id));
+        open.extend(messages(subscriber.fence()));
+    }
+    assert_eq!(seen, ["1", "2", "3", "4", "5", "6"]);
+}

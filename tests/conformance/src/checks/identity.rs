@@ -115,9 +115,10 @@ pub(crate) fn empty_client_id_needs_a_clean_session(server: &Server, version: Ve
 pub(crate) fn refused_client_id_closes(server: &Server, version: Version) {
     let Some(name) = server.refused_client_id() else {
         // The reference takes any name but, in 3.1.1, the empty one of a stored session.
-        return if version == V311 {
-            empty_client_id_needs_a_clean_session(server, version)
-        };
+        if version == V311 {
+            empty_client_id_needs_a_clean_session(server, version);
+        }
+        return;
     };
     let mut client = server.open(version, "rightful");
     let connack = client.connect(&Connect::new(version, name));

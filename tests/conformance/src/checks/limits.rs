@@ -291,3 +291,19 @@ pub(crate) fn response_information_only_when_asked(server: &Server, version: Ver
         client.leave();
     }
 }
+
+/// CONNACK is no exception: where it does not fit, the server says nothing and closes.
+pub(crate) fn connack_fits_or_there_is_none(server: &Server, version: Version) {
+    for size in [1, 4, 5, 8, 12, 16] {
+        let connect = small(version, "small", size);
+        let mut client = server.open(version, "small");
+        client.announce(&connect);
+        client.send(&connect.encode());
+        match client.recv() {
+            None => {}
+            Some(Answer::ConnAck(connack)) if connack.reason == 0 => client.leave(),
+            Some(Answer::ConnAck(_)) => assert_eq!(client.recv(), None),
+            other => panic!("CONNACK or closing is due, got {other:?}"),
+        }
+    }
+}

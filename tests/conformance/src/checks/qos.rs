@@ -4,7 +4,7 @@ use super::pass_expiry;
 use crate::answer::Answer;
 use crate::server::{FORBIDDEN, Server};
 use crate::wire::{
-    self, Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Properties, Publish, V5, Version, id,
+    self, Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Properties, Publish, V5, V311, Version, id,
 };
 
 /// The sender's side of QoS 0.
@@ -85,7 +85,7 @@ pub(crate) fn qos2_sender(server: &Server, version: Version) {
         match answer {
             Answer::PubRel(ack) if ack.packet_id == one.packet_id => released += 1,
             Answer::Publish(m) if m.packet_id == two.packet_id && m.dup && m.text() == "2" => {
-                published += 1
+                published += 1;
             }
             other => panic!("PUBREL of one and PUBLISH of two are due, got {other:?}"),
         }
@@ -276,4 +276,28 @@ pub(crate) fn added_to_every_matching_session(server: &Server, version: Version)
     for client in &mut clients {
         assert_eq!(client.drain_texts(), ["all"]);
     }
+}
+
+/// Subscribers of the other protocol version, too; what their version cannot say is left out.
+pub(crate) fn added_to_sessions_of_the_other_version(server: &Server, version: Version) {
+    let other = if version == V5 { V311 } else { V5 };
+    let mut subscriber = server.connect(other, "other");
+    subscriber.subscribe("t/b", 2);
+    let mut publisher = server.connect(version, "source");
+    let properties = Properties::new()
+        .text(id::CONTENT_TYPE, "text")
+        .user("k", "v");
+    let message = Publish::new("t/b", "across")
+        .qos(2, 1)
+        .with(properties)
+        .retain();
+    publisher.publish(&message);
+    let arrived = subscriber.receive();
+    assert_eq!(
+        (arrived.text(), arrived.qos, arrived.topic.as_str()),
+        ("across", 2, "t/b")
+    );
+    let mut later = server.connect(other, "later");
+    later.subscribe("t/b", 0);
+    assert_eq!(later.receive().text(), "across");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::pass_expiry;
 use crate::server::Server;
-use crate::wire::{Connect, PUBREC, Properties, Publish, V5, V311, Version, Will, id};
+use crate::wire::{Bytes, Connect, PUBREC, Properties, Publish, V5, V311, Version, Will, id};
 
 /// A stored session with a subscription to `t/a`, its connection closed.
 pub(crate) fn store(server: &Server, version: Version, name: &str) {
@@ -205,4 +205,23 @@ pub(crate) fn persistent_session_of_311(server: &Server, version: Version) {
     client.cut();
     let (_, present) = server.connect_with(&Connect::persistent(version, "second"));
     assert!(present, "stored after the disconnection");
+}
+
+/// The expiry that counts is the one of DISCONNECT, where it has one.
+pub(crate) fn disconnect_can_end_the_session(server: &Server, version: Version) {
+    let kept = Connect::persistent(version, "kept");
+    let (mut client, _) = server.connect_with(&kept);
+    client.subscribe("t/a", 1);
+    let never = Properties::new().four(id::SESSION_EXPIRY, 0);
+    client.send(
+        &Bytes::new()
+            .byte(0x00)
+            .properties(version, &never)
+            .packet(0xE0),
+    );
+    client.until_closed();
+    let (mut client, present) = server.connect_with(&kept);
+    assert!(!present, "it ended with its connection");
+    client.publish(&Publish::new("t/a", "x").qos(1, 1));
+    client.expect_nothing();
 }

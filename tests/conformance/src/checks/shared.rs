@@ -2,6 +2,7 @@
 
 use super::topics::refused_filter;
 use crate::answer::Answer;
+use crate::client::Client;
 use crate::server::Server;
 use crate::wire::{self, Connect, PUBACK, PUBREC, Publish, Version};
 
@@ -71,9 +72,12 @@ pub(crate) fn granted_qos_is_respected(server: &Server, version: Version) {
 
 /// A group of two in which the one that gets the message is cut off in mid-handshake.
 fn interrupted(server: &Server, version: Version, persistent: bool) {
-    let connect = |name| match persistent {
-        true => Connect::persistent(version, name),
-        false => Connect::new(version, name),
+    let connect = |name| {
+        if persistent {
+            Connect::persistent(version, name)
+        } else {
+            Connect::new(version, name)
+        }
     };
     let mut members = vec![
         server.connect_with(&connect("one")).0,
@@ -84,7 +88,7 @@ fn interrupted(server: &Server, version: Version, persistent: bool) {
     }
     let mut publisher = server.connect(version, "source");
     publisher.publish(&Publish::new("t/a", "once").qos(2, 1));
-    let got: Vec<Vec<Answer>> = members.iter_mut().map(|member| member.fence()).collect();
+    let got: Vec<Vec<Answer>> = members.iter_mut().map(Client::fence).collect();
     let holder = usize::from(got[0].is_empty());
     let Answer::Publish(message) = &got[holder][0] else {
         panic!("a message is due, got {got:?}")

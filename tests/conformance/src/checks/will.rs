@@ -267,3 +267,24 @@ pub(crate) fn stored_with_the_session(server: &Server, version: Version) {
     client.cut();
     assert_eq!(watcher.receive().text(), "stored");
 }
+
+/// A newcomer under the same name: the connection of before is closed without a DISCONNECT of its
+/// client, so its will is published, unless there is a delay and the session goes on.
+pub(crate) fn published_at_a_take_over(server: &Server, version: Version) {
+    let mut watcher = watcher(server, version);
+    let kept = Connect::persistent(version, "mortal");
+    let (_first, _) = server.connect_with(&kept.clone().will(Will::new("t/will", "taken over")));
+    let (_second, present) = server.connect_with(&kept);
+    assert!(present);
+    assert_eq!(watcher.receive().text(), "taken over");
+}
+
+/// A clean start ends the session of before, so that its will waits for no delay.
+pub(crate) fn published_when_a_clean_start_ends_the_session(server: &Server, version: Version) {
+    let mut watcher = watcher(server, version);
+    let (client, _) = server.connect_with(&delayed(version, KEPT));
+    client.cut();
+    let (_clean, present) = server.connect_with(&Connect::new(version, "mortal"));
+    assert!(!present);
+    assert_eq!(watcher.receive().text(), "late");
+}

@@ -43,12 +43,12 @@ const STEPS: [Step; 11] = [
     Step {
         name: "tests",
         fast: true,
-        run: |_| nextest("not package(stockade-e2e) and not binary(corpus)", None),
+        run: |_| nextest("not package(stockade-e2e) and not binary(/corpus$/)", None),
     },
     Step {
         name: "corpus",
         fast: true,
-        run: |_| nextest("binary(corpus)", None),
+        run: |_| nextest("binary(/corpus$/)", None),
     },
     Step {
         name: "fuzz-targets",
@@ -241,12 +241,12 @@ fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
         "package(stockade-e2e)" => {
             cargo(&["test", "--locked", "-p", "stockade-e2e", "--no-fail-fast"])
         }
-        "binary(corpus)" => cargo(&[
+        "binary(/corpus$/)" => cargo(&[
             "test",
             "--locked",
             "--workspace",
             "--test",
-            "corpus",
+            "*corpus",
             "--no-fail-fast",
         ]),
         _ => cargo(&[

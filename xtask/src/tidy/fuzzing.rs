@@ -10,7 +10,7 @@ pub(super) fn check(root: &Path, report: &mut Report) -> Result<()> {
     let manifest = fs_err::read_to_string(root.join("fuzz/Cargo.toml"))?;
     let mut replays = String::new();
     for file in files(&root.join("crates"), "rs")? {
-        if file.ends_with("tests/corpus.rs") {
+        if file.to_string_lossy().ends_with("corpus.rs") {
             replays.push_str(&fs_err::read_to_string(file)?);
         }
     }
@@ -28,7 +28,7 @@ pub(super) fn check(root: &Path, report: &mut Report) -> Result<()> {
         }
         if !replays.contains(&*target) {
             report.fault(format!(
-                "no crate's tests/corpus.rs replays the corpus of `{target}`"
+                "no crate's test of a name that ends in corpus replays the corpus of `{target}`"
             ));
         }
     }

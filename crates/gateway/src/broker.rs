@@ -21,6 +21,7 @@ mod counters;
 mod deliver;
 mod devices;
 mod expiry;
+pub(crate) mod fuzz;
 mod leave;
 mod message;
 mod outbox;

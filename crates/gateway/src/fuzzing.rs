@@ -1,5 +1,6 @@
 //! The bodies of the fuzz targets, as functions: the committed corpus replays on every change.
 
+pub use crate::broker::fuzz::broker;
 use crate::tls::hello::{self, Hello};
 
 /// Whatever comes first on a TLS connection: read without a panic, and the same however it is cut.

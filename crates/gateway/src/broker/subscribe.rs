@@ -22,6 +22,9 @@ impl Broker {
         packet: &Subscribe<'_>,
         out: &mut Output,
     ) -> Flow {
+        if !self.answer_fits(handle, packet.subscriptions.len()) {
+            return self.protocol_error(handle, ReasonCode::PacketTooLarge, out);
+        }
         let id = packet.properties.subscription_id;
         let mut reasons = Vec::with_capacity(packet.subscriptions.len());
         let mut retained = Vec::new();
@@ -66,6 +69,22 @@ impl Broker {
             self.send_retained(handle, filter, &subscription, id, out);
         }
         Flow::Continue
+    }
+
+    /// Whether the client takes an answer with that many reason codes: no larger packet may be sent
+    /// [MQTT-3.1.2-24].
+    fn answer_fits(&mut self, handle: Handle, codes: usize) -> bool {
+        let live = self.live(handle).and_then(|session| session.live.as_ref());
+        // First byte, remaining length, packet identifier, no properties, the codes.
+        let rest = codes.saturating_add(3);
+        let length = match rest {
+            0..=0x7F => 1,
+            0x80..=0x3FFF => 2,
+            0x4000..=0x1F_FFFF => 3,
+            _ => 4,
+        };
+        let size = u32::try_from(rest + length + 1).unwrap_or(u32::MAX);
+        live.is_none_or(|live| size <= live.max_packet)
     }
 
     /// The reason code, whether the subscription is new, and the journal position to wait for.
@@ -253,6 +272,9 @@ impl Broker {
         packet: &Unsubscribe<'_>,
         out: &mut Output,
     ) -> Flow {
+        if !self.answer_fits(handle, packet.filters.len()) {
+            return self.protocol_error(handle, ReasonCode::PacketTooLarge, out);
+        }
         let mut reasons = Vec::with_capacity(packet.filters.len());
         let mut gate = 0;
         for filter in packet.filters.iter() {

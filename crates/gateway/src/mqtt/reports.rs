@@ -9,7 +9,8 @@ use super::Shared;
 use crate::broker::{Now, Report};
 use crate::events::{Happening, Outcome};
 
-/// Reports told in one go, off the threads that serve connections: a quarantine waits for the disk.
+/// Reports told in one go. Those that may end in a quarantine, which waits for the disk, are told off the
+/// threads that serve connections.
 const BATCH: usize = 64;
 
 pub(super) async fn tell(shared: Arc<Shared>, mut reports: mpsc::Receiver<(Now, Report)>) {
@@ -17,6 +18,14 @@ pub(super) async fn tell(shared: Arc<Shared>, mut reports: mpsc::Receiver<(Now, 
         let mut some = Vec::new();
         if reports.recv_many(&mut some, BATCH).await == 0 {
             return;
+        }
+        let waits =
+            |report: &Report| matches!(report, Report::Violation { .. } | Report::Cloned { .. });
+        if !some.iter().any(|(_, report)| waits(report)) {
+            for (now, report) in some {
+                tell_one(&shared, now, report);
+            }
+            continue;
         }
         let shared = Arc::clone(&shared);
         let told = tokio::task::spawn_blocking(move || {

@@ -49,6 +49,7 @@ cases! { V311;
     mqtt311_3_1_2_21_password_flag_without_password_closes => connect::password_flag_without_password_closes;
     mqtt311_3_1_2_22_password_needs_a_user_name => connect::password_needs_a_user_name;
     mqtt311_3_1_2_24_keep_alive_is_enforced => session::keep_alive_is_enforced;
+    mqtt311_3_1_2_24_keep_alive_is_refreshed => session::keep_alive_is_refreshed;
     mqtt311_3_1_3_1_fields_come_in_order => connect::fields_come_in_order;
     mqtt311_3_1_3_2_client_id_names_the_session => identity::client_id_names_the_session;
     mqtt311_3_1_3_3_client_id_must_be_there => connect::client_id_must_be_there;
@@ -150,4 +151,5 @@ cases! { V311;
     mqtt311_7_0_0_2_no_extension_is_required => session::creates_where_there_is_none;
     mqtt311_7_1_1_1_ordered_lossless_stream_of_bytes => qos::order_is_kept;
     mqtt311_7_1_1_1_bytes_come_in_any_pieces => connect::bytes_come_in_any_pieces;
+    mqtt311_7_1_1_1_large_messages_come_whole => connect::large_messages_come_whole;
 }

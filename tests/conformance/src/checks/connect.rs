@@ -398,3 +398,27 @@ pub(crate) fn bytes_come_in_any_pieces(server: &Server, version: Version) {
         assert_eq!((messages, acks, arrived.len()), (1, 1, 2), "{arrived:?}");
     }
 }
+
+/// Messages of many reads and many TLS records arrive whole.
+pub(crate) fn large_messages_come_whole(server: &Server, version: Version) {
+    let mut client = server.connect(version, "large");
+    client.subscribe("t/a", 2);
+    for (qos, size) in [(0, 65_000), (1, 40_000), (2, 65_500)] {
+        let payload: String = (b'a'..=b'z').cycle().take(size).map(char::from).collect();
+        client.send_publish(&Publish::new("t/a", &payload).qos(qos, u16::from(qos > 0)));
+        if qos == 2 {
+            client.await_ack(wire::PUBREC, 1);
+            client.send(&wire::ack(wire::PUBREL, 1));
+        }
+        let message = client.receive();
+        assert!(
+            message.text() == payload,
+            "{size} bytes, whole and in order"
+        );
+        match qos {
+            0 => {}
+            1 => _ = client.await_ack(wire::PUBACK, 1),
+            _ => _ = client.await_ack(wire::PUBCOMP, 1),
+        }
+    }
+}

@@ -307,3 +307,38 @@ pub(crate) fn connack_fits_or_there_is_none(server: &Server, version: Version) {
         }
     }
 }
+
+/// An answer with a code a filter can become large: it fits, or the connection ends.
+pub(crate) fn answers_fit_or_the_connection_ends(server: &Server, version: Version) {
+    let filters: Vec<String> = (0..30).map(|number| format!("t/{number}")).collect();
+    let filters: Vec<&[u8]> = filters.iter().map(String::as_bytes).collect();
+    let wanted: Vec<(&[u8], u8)> = filters.iter().map(|filter| (*filter, 0)).collect();
+    for packet in [
+        wire::subscribe(version, 1, &Properties::new(), &wanted),
+        wire::unsubscribe(version, 1, &filters),
+    ] {
+        let (mut client, _) = server.connect_with(&small(version, "small", 24));
+        client.send(&packet);
+        // Whatever comes, the client's reader insists on the size.
+        match client.recv() {
+            None | Some(Answer::Disconnect(0x80.., _)) => {}
+            Some(Answer::SubAck(codes) | Answer::UnsubAck(codes)) => {
+                assert_eq!(codes.codes.len(), 30);
+            }
+            other => panic!("an answer or closing is due, got {other:?}"),
+        }
+    }
+}
+
+/// What is larger than the server said it takes is refused as soon as its header says so.
+pub(crate) fn larger_than_announced_closes(server: &Server, version: Version) {
+    let mut client = server.open(version, "large");
+    let connack = client.connect(&Connect::new(version, "large"));
+    let Some(maximum) = connack.properties.number(id::MAXIMUM_PACKET_SIZE) else {
+        // Nothing is said, so anything is taken.
+        return;
+    };
+    let beyond = usize::try_from(maximum).expect("a size");
+    client.send(&wire::Bytes::new().byte(0x30).varint(beyond).0);
+    client.refused_with(&[0x95]);
+}

@@ -173,7 +173,16 @@ pub(crate) fn expiry_counts_the_time_it_waited(server: &Server, version: Version
         .number(id::MESSAGE_EXPIRY)
         .expect("an interval");
     assert!((99..=100).contains(&at_once), "{at_once}");
+    let expiry = Properties::new().four(id::MESSAGE_EXPIRY, 100);
+    here.publish(&Publish::new("t/r", "x").qos(1, 2).with(expiry).retain());
     pass_expiry();
+    here.subscribe("t/r", 1);
+    let left = here
+        .receive()
+        .properties
+        .number(id::MESSAGE_EXPIRY)
+        .expect("an interval");
+    assert!((90..=99).contains(&left), "of the retained message: {left}");
     let (mut away, _) = server.connect_with(&kept);
     let left = away
         .receive()

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::pass_expiry;
+use crate::client::pass;
 use crate::server::Server;
 use crate::wire::{Bytes, Connect, PUBREC, Properties, Publish, V5, V311, Version, Will, id};
 
@@ -224,4 +225,17 @@ pub(crate) fn disconnect_can_end_the_session(server: &Server, version: Version) 
     assert!(!present, "it ended with its connection");
     client.publish(&Publish::new("t/a", "x").qos(1, 1));
     client.expect_nothing();
+}
+
+/// Any packet counts; PINGREQ does.
+pub(crate) fn keep_alive_is_refreshed(server: &Server, version: Version) {
+    let (mut client, _) = server.connect_with(&Connect::new(version, "lively").keep_alive(1));
+    for round in 0..3 {
+        pass(Duration::from_millis(900));
+        if round % 2 == 0 {
+            client.expect_nothing();
+        } else {
+            client.publish(&Publish::new("t/a", "x").qos(1, 1));
+        }
+    }
 }

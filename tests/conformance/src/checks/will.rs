@@ -243,7 +243,11 @@ pub(crate) fn user_properties_keep_their_order(server: &Server, version: Version
         .user("a", "2")
         .text(id::CONTENT_TYPE, "type")
         .user("z", "3")
-        .user("m", "4");
+        .user("m", "4")
+        .byte(id::PAYLOAD_FORMAT, 1)
+        .four(id::MESSAGE_EXPIRY, 100)
+        .text(id::RESPONSE_TOPIC, "t/answer")
+        .text(id::CORRELATION_DATA, "42");
     let (client, _) = server.connect_with(&with_will(
         version,
         Will::new("t/will", "x").with(properties),
@@ -255,6 +259,17 @@ pub(crate) fn user_properties_keep_their_order(server: &Server, version: Version
         [("z", "1"), ("a", "2"), ("z", "3"), ("m", "4")]
     );
     assert_eq!(message.properties.text(id::CONTENT_TYPE), Some("type"));
+    assert_eq!(message.properties.number(id::PAYLOAD_FORMAT), Some(1));
+    assert_eq!(
+        message.properties.text(id::RESPONSE_TOPIC),
+        Some("t/answer")
+    );
+    assert_eq!(
+        message.properties.binary(id::CORRELATION_DATA),
+        Some(&b"42"[..])
+    );
+    let expiry = message.properties.number(id::MESSAGE_EXPIRY);
+    assert!(matches!(expiry, Some(98..=100)), "{expiry:?}");
 }
 
 /// Ordinary traffic of the client does not touch its will.

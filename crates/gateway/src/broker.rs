@@ -28,6 +28,7 @@ mod outbox;
 mod publish;
 mod record;
 mod replay;
+mod resend;
 mod retained;
 mod session;
 mod slab;

@@ -29,8 +29,11 @@ fn main() -> Result<()> {
     };
     fs_err::create_dir_all(&dir)?;
     let store = Arc::new(Sqlite::open(&dir.join("state.db"))?);
-    let registry =
-        Arc::new(Registry::open(store, Arc::new(EventLog::default()), RegistrySettings::default())?);
+    let registry = Arc::new(Registry::open(
+        store,
+        Arc::new(EventLog::default()),
+        RegistrySettings::default(),
+    )?);
     let profile = stockade_profile::parse(include_str!("../../../tests/profiles/bench.toml"));
     let profile = profile.ok().context("the profile has faults")?;
     registry.install_profile(profile, OffsetDateTime::now_utc())?;
@@ -39,11 +42,20 @@ fn main() -> Result<()> {
     for number in 0..devices {
         enrol(&dir, &registry, &pki, &format!("b{number:05}"))?;
     }
-    let options = JournalOptions { durability, ..JournalOptions::default() };
+    let options = JournalOptions {
+        durability,
+        ..JournalOptions::default()
+    };
     let bus = Arc::new(Journal::open(&dir.join("journal"), options)?);
-    let around =
-        Around { events: Arc::clone(registry.events()), registry, bus, clock: Clock::system() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let around = Around {
+        events: Arc::clone(registry.events()),
+        registry,
+        bus,
+        clock: Clock::system(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let settings = MqttSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let mqtt = Mqtt::start(settings, around, pki.mqtt_tls(TlsOptions::default())?).await?;

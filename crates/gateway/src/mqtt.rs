@@ -121,6 +121,7 @@ pub(crate) struct Shared {
     tls: TlsSettings,
     gate: Gate,
     refusals: Refusals,
+    told: reports::Told,
     counters: Arc<Counters>,
     reports: mpsc::Sender<(Now, Report)>,
     /// Everything up to here is on disk.
@@ -162,6 +163,7 @@ impl Mqtt {
             tls,
             gate: Gate::new(settings.gate),
             refusals: Refusals::default(),
+            told: reports::Told::default(),
             counters,
             reports,
             durable: AtomicU64::new(reached),

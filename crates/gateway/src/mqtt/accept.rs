@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ use crate::tls::{Refused, Why, handshake};
 
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4_096;
+/// Silence after which the kernel probes whether the peer is there.
+const PROBED_AFTER: Duration = Duration::from_mins(5);
 /// How long to wait when the system has no room for another socket.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -133,6 +135,9 @@ fn welcome(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
     tokio::spawn(async move {
         // Small packets leave at once; many of them are put together above, in the outbox.
         let _best_effort = tcp.set_nodelay(true);
+        // A client without keep alive (3.1.1) must not leave its dead connection behind for ever.
+        let probes = TcpKeepalive::new().with_time(PROBED_AFTER);
+        let _best_effort = SockRef::from(&tcp).set_tcp_keepalive(&probes);
         match handshake(tcp, permit, &shared.tls).await {
             Ok((stream, identity)) => connection::run(shared, stream, identity, peer).await,
             Err(refused) => {

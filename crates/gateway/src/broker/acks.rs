@@ -1,6 +1,7 @@
 //! Acknowledgements of a client for what was sent to it (MQTT 5 §4.3).
 
 use stockade_mqtt::{Ack, AckKind, PacketId, ReasonCode};
+use stockade_store::BusError;
 
 use super::publish::Answer;
 use super::record::Record;
@@ -62,7 +63,8 @@ impl Broker {
                 out,
             ) {
                 Ok(seq) => gate = seq,
-                Err(_) => return Flow::Retry,
+                Err(BusError::Full) => return Flow::Retry,
+                Err(_) => return self.cannot_keep(handle, out),
             }
         }
         if let Some(outgoing) = self.live(handle).and_then(|s| s.outgoing.as_mut())
@@ -110,18 +112,16 @@ impl Broker {
         if !state.is_some_and(fits) {
             return Flow::Continue;
         }
-        if durable
-            && self
-                .journal(
-                    &Record::Acked {
-                        sid,
-                        packet_id: id.get(),
-                    },
-                    out,
-                )
-                .is_err()
-        {
-            return Flow::Retry;
+        if durable {
+            let acked = Record::Acked {
+                sid,
+                packet_id: id.get(),
+            };
+            // While the disk refuses, the end of an exchange is known in memory only: a crash then
+            // sends a QoS 1 message or a PUBREL once more, which both may be.
+            if let Err(BusError::Full) = self.journal(&acked, out) {
+                return Flow::Retry;
+            }
         }
         if let Some(outgoing) = self.live(handle).and_then(|s| s.outgoing.as_mut()) {
             // An answer to the connection before, for a message not yet sent again on this one.
@@ -132,5 +132,13 @@ impl Broker {
         }
         self.pump(handle.slot, out);
         Flow::Continue
+    }
+
+    /// A step of QoS 2 that must survive, while the disk refuses: nothing has changed, and the client
+    /// may go on where it is once it is let in again.
+    pub(crate) fn cannot_keep(&mut self, handle: Handle, out: &mut Output) -> Flow {
+        let how = super::Closing::Orderly;
+        self.close(handle.slot, ReasonCode::QuotaExceeded, how, out);
+        Flow::Close
     }
 }

@@ -394,7 +394,8 @@ impl Broker {
                 out,
             ) {
                 Ok(seq) => gate = seq,
-                Err(_) => return Flow::Retry,
+                Err(BusError::Full) => return Flow::Retry,
+                Err(_) => return self.cannot_keep(handle, out),
             }
         }
         if let Some(session) = self.live(handle) {

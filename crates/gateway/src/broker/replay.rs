@@ -151,7 +151,7 @@ impl Broker {
                 };
                 match packet_id {
                     0 => session.outgoing().enqueue(parcel),
-                    id => session.outgoing().launch(id, parcel),
+                    id => session.outgoing().relaunch(id, parcel),
                 }
             },
         )?;
@@ -216,7 +216,7 @@ impl Broker {
             Record::Sent { mid, packet_id, .. } => {
                 let outgoing = session.outgoing();
                 if let Some(parcel) = outgoing.take_queued(mid) {
-                    outgoing.launch(packet_id, parcel);
+                    outgoing.relaunch(packet_id, parcel);
                 }
             }
             Record::Dropped { mid, .. } => drop(session.outgoing().take_queued(mid)),

@@ -131,6 +131,13 @@ impl Outgoing {
         });
     }
 
+    /// The same, read back. An identifier in use again shows that the exchange before it was complete,
+    /// although the disk refused to say so.
+    pub(crate) fn relaunch(&mut self, packet_id: u16, parcel: Parcel) {
+        self.flights.retain(|f| f.packet_id != packet_id);
+        self.launch(packet_id, parcel);
+    }
+
     /// A QoS 2 message that only waits for its end.
     pub(crate) fn launch_release(&mut self, packet_id: u16) {
         self.last_id = packet_id;

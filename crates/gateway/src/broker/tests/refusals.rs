@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use stockade_mqtt::{Auth, AuthProperties, Packet, ReasonCode};
+use stockade_mqtt::{AckKind, Auth, AuthProperties, Packet, ReasonCode};
 
 use super::super::Flow;
 use super::world::{How, KEPT, V5, V311, World};
@@ -192,6 +192,28 @@ fn a_disk_that_refuses_makes_the_gateway_refuse_and_it_recovers() {
     let _flow = w.publish(&a, "home/all", "again", 1, 3);
     assert_eq!(a.read(), ["PUBACK #3 success"]);
     assert_eq!(kept.read(), ["PUBLISH home/all again q1 #1"]);
+}
+
+#[test]
+fn while_the_disk_refuses_exchanges_end_or_wait_and_pings_are_answered() {
+    let mut w = World::new();
+    let (a, kept) = (w.client("a", V5), w.client("c", KEPT));
+    w.subscribe(&kept, "home/all", 2);
+    let _flow = w.publish(&a, "home/all", "one", 1, 1);
+    let _flow = w.publish(&a, "home/all", "two", 2, 2);
+    assert_eq!(kept.read().len(), 2);
+    w.disk.mood.store(2, Ordering::Relaxed);
+    assert_eq!(w.ack(&kept, AckKind::PubAck, 1), Flow::Continue);
+    assert_eq!(w.send(&kept, &Packet::PingReq), Flow::Continue);
+    assert_eq!(kept.read(), ["PINGRESP"]);
+    assert_eq!(w.ack(&kept, AckKind::PubRec, 2), Flow::Close);
+    assert_eq!(kept.read(), ["DISCONNECT quota exceeded", "closed"]);
+    w.disk.mood.store(0, Ordering::Relaxed);
+    let kept = w.connect("c", KEPT);
+    assert_eq!(
+        kept.read(),
+        ["CONNACK success present", "PUBLISH home/all two q2 #2 dup"]
+    );
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub(crate) fn which() -> Which {
     }
 }
 
+/// Whether the known failures are those of the very server under test.
+pub(crate) fn failures_are_listed() -> bool {
+    which() == Which::Ours || mosquitto::is_the_listed_one()
+}
+
 /// What a device may use: `t/#`, with `forbidden/…` outside of it.
 pub(crate) const FORBIDDEN: &str = "forbidden/x";
 

@@ -63,25 +63,6 @@ pub(crate) struct Routed {
     pub(crate) seq: u64,
 }
 
-/// Why a message of the operator was not published.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// No topic to publish to.
-    #[error("`{topic}` is no topic to publish to: {source}")]
-    Topic {
-        /// What was given.
-        topic: String,
-        /// What is wrong with it.
-        source: stockade_mqtt::TopicError,
-    },
-    /// More than a packet may have.
-    #[error("a payload of {0} bytes is too large")]
-    TooLarge(usize),
-    /// The journal does not take it.
-    #[error(transparent)]
-    Journal(#[from] BusError),
-}
-
 impl Session {
     /// Whether a message with QoS > 0 can be sent to it at once.
     pub(crate) fn ready(&self, limits: &Limits) -> bool {
@@ -468,41 +449,6 @@ impl Broker {
                 self.send(slot, parcel, &publish, (packet_id, gate), out);
             }
         }
-    }
-
-    /// Publishes a message of the operator; no profile bounds it but those of the receivers.
-    pub fn publish_from_operator(
-        &mut self,
-        (topic, payload): (&str, &[u8]),
-        qos: u8,
-        retain: bool,
-        out: &mut Output,
-    ) -> Result<(u64, usize), OperatorError> {
-        let name = TopicName::new(topic).map_err(|source| OperatorError::Topic {
-            topic: topic.escape_default().to_string(),
-            source,
-        })?;
-        if payload.len() > usize::try_from(self.limits.max_packet).unwrap_or(usize::MAX) {
-            return Err(OperatorError::TooLarge(payload.len()));
-        }
-        let publish = Publish {
-            delivery: stockade_mqtt::Delivery::AtMostOnce,
-            retain,
-            topic: Some(name),
-            properties: stockade_mqtt::PublishProperties::default(),
-            payload,
-        };
-        let inbound = Inbound {
-            publish: &publish,
-            topic: name,
-            qos: qos.min(2),
-            from: 0,
-            packet_id: 0,
-            telemetry: None,
-            with: None,
-        };
-        let routed = self.route(inbound, out)?;
-        Ok((routed.seq, routed.recipients))
     }
 
     /// A violation of `[comms]` by a session's client.

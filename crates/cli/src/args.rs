@@ -109,6 +109,9 @@ pub(crate) enum Device {
     Release {
         /// The device
         id: String,
+        /// Why, for whoever looks later
+        #[arg(long, default_value = "by the operator")]
+        reason: String,
     },
     /// A new code for a device that has not enrolled, or that lost its key; voids the old one
     Code {
@@ -271,4 +274,42 @@ pub(crate) struct DemoDevice {
     /// Where it keeps its key and certificate
     #[arg(long)]
     pub(crate) keys: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A row for each command that can be given, with the first sentence of its help.
+    fn rows(command: &clap::Command, path: &str, out: &mut String) {
+        let path = format!("{path}{}", command.get_name());
+        if command.has_subcommands() {
+            for below in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+                rows(below, &format!("{path} "), out);
+            }
+            return;
+        }
+        let words: String = command
+            .get_positionals()
+            .map(|word| format!(" {}", word.get_id().as_str().to_uppercase()))
+            .collect();
+        let about = command.get_about().map(ToString::to_string);
+        out.push_str(&format!(
+            "| `{path}{words}` | {} |\n",
+            about.unwrap_or_default()
+        ));
+    }
+
+    #[test]
+    fn the_document_lists_every_command_as_the_help_does() {
+        let mut table = "| command | what it does |\n|---|---|\n".to_owned();
+        rows(&Cli::command(), "", &mut table);
+        let documented = include_str!("../../../docs/cli.md");
+        assert!(
+            documented.contains(&table),
+            "docs/cli.md must have:\n\n{table}"
+        );
+    }
 }

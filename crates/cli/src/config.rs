@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use stockade_gateway::name::TrustDomain;
 use stockade_profile::VerifyingKey;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -32,10 +35,12 @@ pub(crate) struct Schema;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Gateway {
     /// The trust domain of the devices' SPIFFE IDs. It is part of every certificate.
+    #[serde(deserialize_with = "trust_domain")]
     pub(crate) trust_domain: String,
     /// Further host names and addresses that devices and browsers reach the gateway by.
+    #[serde(deserialize_with = "names")]
     pub(crate) names: Vec<String>,
-    /// Files with the public keys (PEM) whose signature on a profile is trusted.
+    /// Files with the public keys (PEM) whose signature on a profile is trusted; relative to the configuration file.
     pub(crate) profile_keys: Vec<PathBuf>,
 }
 
@@ -100,6 +105,7 @@ pub(crate) enum Durability {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`; a filter such as `info,stockade_gateway=debug` is fine.
+    #[serde(deserialize_with = "log_level")]
     pub(crate) level: String,
     /// `text` or `json`.
     pub(crate) format: LogFormat,
@@ -265,12 +271,49 @@ impl Serialize for Span {
     }
 }
 
+// What is no type of its own is checked while it is read, so that a fault has its place in the file.
+
+fn trust_domain<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    TrustDomain::new(&text).map_err(de::Error::custom)?;
+    Ok(text)
+}
+
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    match names
+        .iter()
+        .find(|name| ServerName::try_from(name.as_str()).is_err())
+    {
+        Some(odd) => Err(de::Error::custom(format!(
+            "`{odd}` is neither a host name nor an address"
+        ))),
+        None => Ok(names),
+    }
+}
+
+fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    // A word alone would be taken for the name of a module, and a misspelt level would silence everything else.
+    let plain = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    if text.split(',').all(plain) && EnvFilter::try_new(&text).is_ok() {
+        return Ok(text);
+    }
+    Err(de::Error::custom(format!(
+        "`{text}` is no level: write \"error\", \"warn\", \"info\", \"debug\" or \"trace\""
+    )))
+}
+
 impl Config {
     /// Reads a configuration; an error names file, line, column and what would be right.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = fs_err::read_to_string(file)?;
-        Self::parse(&text)
-            .with_context(|| format!("{} is not a valid configuration", file.display()))
+        let mut config = Self::parse(&text)
+            .with_context(|| format!("{} is not a valid configuration", file.display()))?;
+        for key in &mut config.gateway.profile_keys {
+            *key = file.with_file_name("").join(&*key);
+        }
+        Ok(config)
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -326,6 +369,38 @@ mod tests {
     #[test]
     fn tls_1_1_can_not_be_written() {
         insta::assert_snapshot!(complaint("[protocols]\ntls = [\"1.1\", \"1.3\"]\n"));
+    }
+
+    #[test]
+    fn values_that_the_start_would_refuse_are_refused_where_they_are_written() {
+        for (line, text) in [
+            ("gateway", "trust-domain = \"a b\""),
+            ("gateway", "names = [\"gw.home\", \"two words\"]"),
+            ("log", "level = \"inof\""),
+            ("log", "level = \"info,stockade_gateway=lots\""),
+            ("log", "format = \"xml\""),
+            ("storage", "durability = \"never\""),
+        ] {
+            let told = complaint(&format!("[{line}]\n{text}\n"));
+            assert!(told.contains("line 2, column"), "{text}: {told}");
+        }
+        let fine = "[log]\nlevel = \"info,stockade_gateway=debug\"\n[gateway]\nnames = [\"gw.home\", \"192.0.2.1\"]\n";
+        assert!(Config::parse(fine).is_ok());
+    }
+
+    #[test]
+    fn every_setting_is_explained_where_operators_look() {
+        let documented = include_str!("../../../docs/operate.md");
+        let all: toml::Table = toml::from_str(&Config::default().to_toml().unwrap()).unwrap();
+        for (section, settings) in &all {
+            for (name, _) in settings.as_table().into_iter().flatten() {
+                assert!(
+                    documented.contains(&format!("`{name}`"))
+                        || documented.contains(&format!("`[{section}] {name}`")),
+                    "[{section}] {name} is not in docs/operate.md"
+                );
+            }
+        }
     }
 
     #[test]

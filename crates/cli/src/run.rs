@@ -66,7 +66,7 @@ fn default_data(demo: bool) -> PathBuf {
 fn config(out: Out, command: &args::Config) -> anyhow::Result<()> {
     match command {
         args::Config::Check { file } => {
-            Config::read(file)?;
+            Config::read(file)?.profile_keys()?;
             out.line(&format!("{} is sound", file.display()));
         }
         args::Config::Default => out.line(Config::default().to_toml()?.trim_end()),

@@ -87,7 +87,7 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     // rustls warns of what peers send: that is for the events, once, and not for the log.
     let filter =
         tracing_subscriber::EnvFilter::try_new(format!("rustls=error,{}", config.log.level))
-            .with_context(|| format!("[log] level `{}` is no level", config.log.level))?;
+            .context("[log] level")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -103,11 +103,11 @@ fn banner(server: &Server, data: &Path) -> String {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "stockade".to_owned());
+    let data = data.display();
     let login = match &server.password {
         Some(password) => format!("user admin, one-time password {}", password.expose()),
-        None => format!("user admin; password lost? {program} admin reset-password"),
+        None => format!("user admin; password lost? {program} admin reset-password --data {data}"),
     };
-    let data = data.display();
     let models = server.registry.models();
     let first = match models.first() {
         Some(model) => format!(

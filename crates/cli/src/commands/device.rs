@@ -37,8 +37,10 @@ pub(crate) async fn run(
                 .await?,
             state_text,
         ),
-        Device::Release { id } => (
-            admin.post(&path(id, "/release"), &json!({})).await?,
+        Device::Release { id, reason } => (
+            admin
+                .post(&path(id, "/release"), &json!({ "reason": reason }))
+                .await?,
             state_text,
         ),
         Device::Revoke { id, reason } => (

@@ -22,7 +22,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Sound> {
     match command {
         args::Profile::Check { files } => return check(out, json, files),
-        args::Profile::Show { file } => show(out, file)?,
+        args::Profile::Show { file } => show(out, json, file)?,
         args::Profile::Keygen { key } => keygen(out, key)?,
         args::Profile::Sign { file, key, output } => sign(out, file, key, output.as_deref())?,
         args::Profile::Verify { file, key } => verify(out, file, key)?,
@@ -94,8 +94,22 @@ fn read(file: &Path) -> anyhow::Result<Profile> {
     })
 }
 
-fn show(out: Out, file: &Path) -> anyhow::Result<()> {
-    for sentence in read(file)?.words(None) {
+fn show(out: Out, json: bool, file: &Path) -> anyhow::Result<()> {
+    let profile = read(file)?;
+    let words = profile.words(None);
+    if json {
+        let words: Vec<_> = words
+            .iter()
+            .map(|said| serde_json::json!({ "control": said.control.as_str(), "text": said.text }))
+            .collect();
+        let device = &profile.device;
+        out.line(
+            &serde_json::json!({ "model": device.model.as_str(), "version": device.version, "words": words })
+                .to_string(),
+        );
+        return Ok(());
+    }
+    for sentence in words {
         out.line(&format!(
             "{:<12} {}",
             sentence.control.as_str(),

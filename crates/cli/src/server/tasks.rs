@@ -84,9 +84,8 @@ pub(crate) async fn tidy(
             refusals.sweep(worker.events(), now);
             worker.flush(now)
         });
-        if let Ok(Err(error)) = written.await {
-            tracing::error!(%error, "the registry's counters could not be written");
-        }
+        // Why it was not written, the registry has told.
+        let _written = written.await;
         if stopping {
             return;
         }

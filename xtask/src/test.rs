@@ -19,7 +19,7 @@ struct Step {
     run: fn(&Missing) -> Result<Counts>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "fmt",
         fast: true,
@@ -69,6 +69,11 @@ const STEPS: [Step; 11] = [
         name: "deny",
         fast: false,
         run: deny,
+    },
+    Step {
+        name: "reference",
+        fast: false,
+        run: reference,
     },
     Step {
         name: "e2e",
@@ -263,6 +268,25 @@ fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
     };
     without(&mut command);
     let mut counts = Counts::default();
+    watch(&mut command, |line| counts.add_line(line))?;
+    counts.ran()
+}
+
+/// The MQTT conformance tests against the reference: proof that they ask for what others do, too.
+fn reference(missing: &Missing) -> Result<Counts> {
+    let mut counts = Counts::default();
+    if missing.names().split(',').any(|name| name == "mosquitto") {
+        out::line("mosquitto is not there: the conformance tests meet no reference");
+        return Ok(counts);
+    }
+    let mut command = cargo(&[
+        "test",
+        "--locked",
+        "-p",
+        "stockade-conformance",
+        "--no-fail-fast",
+    ]);
+    command.env("STOCKADE_MQTT_UNDER_TEST", "mosquitto");
     watch(&mut command, |line| counts.add_line(line))?;
     counts.ran()
 }

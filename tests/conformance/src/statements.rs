@@ -279,13 +279,18 @@ const INTRODUCTION: &str = "\
 
 Every normative statement of MQTT 5.0 and MQTT 3.1.1 that binds a server is either tested, black box
 and over the wire, or listed with the reason why it does not apply. The tests make and read their bytes
-themselves; they share no code with the gateway. They run against a gateway of their own over TLS with
-mutual authentication, each test with a fresh one, or against mosquitto, which proves the tests:
+themselves and share no code with the gateway; whatever a server may never send fails the test that
+reads it. Tests named `probe_…` play a server that is wrong on purpose and show that this is seen.
+
+Each test has a gateway of its own, reached over TLS 1.3 with mutual authentication. The same tests run
+against mosquitto, which shows that they ask for no more than others do; where they do, it is listed
+below. A test that is listed must fail, so that the lists shrink as soon as they can.
 
     cargo nextest run -p stockade-conformance
     STOCKADE_MQTT_UNDER_TEST=mosquitto cargo nextest run -p stockade-conformance
 
-The profile of the devices allows `t/#` and nothing else. The gists are ours; the specifications are at
+The devices' profile lets them subscribe to `t/#` and publish to some topics below `t`: a profile can
+allow no more than named topics. The gists are ours; the specifications are at
 <https://docs.oasis-open.org/mqtt/>. \"Both\" binds client and server.
 ";
 

@@ -26,10 +26,8 @@ pub(crate) struct Out {
 impl Out {
     /// Decides about colours once.
     pub(crate) fn new() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         Self {
-            colour: !unwanted && !dumb && io::stdout().is_terminal(),
+            colour: io::stdout().is_terminal() && colours_wanted(),
         }
     }
 
@@ -55,6 +53,17 @@ impl Out {
             text.to_owned()
         }
     }
+}
+
+fn colours_wanted() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    !unwanted && !dumb
+}
+
+/// Whether the log may use colours.
+pub(crate) fn colours_on_stderr() -> bool {
+    io::stderr().is_terminal() && colours_wanted()
 }
 
 /// An error, on standard error: what went wrong, why, and what to do next.

@@ -12,7 +12,7 @@ use crate::args::Up;
 use crate::commands::events::live_line;
 use crate::config::{Config, LogFormat};
 use crate::demo::{self, Fleet};
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::server::Server;
 
 /// The demo's operator sends the camera a command this often.
@@ -90,7 +90,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
             .context("[log] level")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(out::colours_on_stderr());
     match config.log.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

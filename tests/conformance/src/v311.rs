@@ -26,6 +26,7 @@ cases! { V311;
     mqtt311_3_1_2_2_unacceptable_level_is_refused => connect::wrong_level_is_refused;
     mqtt311_3_1_2_3_reserved_connect_flag_closes => connect::reserved_connect_flag_closes;
     mqtt311_3_1_2_4_persistent_session_is_resumed => session::persistent_session_of_311;
+    mqtt311_3_1_2_4_session_is_resumed_from_another_version => session::resumes_in_another_version;
     mqtt311_3_1_2_5_messages_are_kept_while_away => session::keeps_messages_while_away;
     mqtt311_3_1_2_6_clean_session_discards => session::clean_discards;
     mqtt311_3_1_2_6_clean_session_leaves_nothing => session::clean_session_leaves_nothing;

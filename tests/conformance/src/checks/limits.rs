@@ -342,3 +342,28 @@ pub(crate) fn larger_than_announced_closes(server: &Server, version: Version) {
     client.send(&wire::Bytes::new().byte(0x30).varint(beyond).0);
     client.refused_with(&[0x95]);
 }
+
+/// So do those that the server sends: what it sends again has its topic in full.
+pub(crate) fn server_aliases_end_with_the_connection(server: &Server, version: Version) {
+    let mut properties = Properties::new().two(id::TOPIC_ALIAS_MAXIMUM, 2);
+    properties
+        .0
+        .extend(Connect::persistent(version, "").properties.0);
+    let connect = Connect {
+        properties,
+        ..Connect::persistent(version, "alias")
+    };
+    let (mut client, _) = server.connect_with(&connect);
+    client.subscribe("t/#", 1);
+    let topics = ["t/a", "t/b", "t/a", "t/b"];
+    for (topic, packet_id) in topics.iter().zip(1..) {
+        client.publish(&Publish::new(topic, topic).qos(1, packet_id));
+        assert_eq!(client.expect_message().topic, *topic);
+    }
+    client.cut();
+    // The client's reader knows no alias of the connection before.
+    let (mut client, present) = server.connect_with(&connect);
+    assert!(present);
+    let again: Vec<String> = (0..4).map(|_| client.receive().topic).collect();
+    assert_eq!(again, topics);
+}

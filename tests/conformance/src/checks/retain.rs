@@ -109,6 +109,15 @@ pub(crate) fn sent_if_the_subscription_is_new(server: &Server, version: Version)
     client.unsubscribe(&["t/a"]);
     client.subscribe("t/a", 1 | HANDLING_IF_NEW);
     assert_eq!(client.receive().text(), "kept");
+    let kept = Connect::persistent(version, "kept");
+    let (mut client, _) = server.connect_with(&kept);
+    client.subscribe("t/a", 1 | HANDLING_IF_NEW);
+    assert_eq!(client.receive().text(), "kept");
+    client.leave();
+    let (mut client, present) = server.connect_with(&kept);
+    assert!(present);
+    client.subscribe("t/a", 1 | HANDLING_IF_NEW);
+    client.expect_nothing();
 }
 
 /// Retain Handling 2.

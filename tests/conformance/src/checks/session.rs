@@ -239,3 +239,25 @@ pub(crate) fn keep_alive_is_refreshed(server: &Server, version: Version) {
         }
     }
 }
+
+/// A session belongs to the name, not to the protocol version: what waits is sent in the new one.
+pub(crate) fn resumes_in_another_version(server: &Server, version: Version) {
+    let before = if version == V5 { V311 } else { V5 };
+    let (mut client, _) = server.connect_with(&Connect::persistent(before, "changed"));
+    client.subscribe("t/a", 2);
+    client.publish(&Publish::new("t/a", "in flight").qos(1, 1));
+    let open = client.expect_message();
+    client.cut();
+    let mut other = server.connect(before, "other");
+    other.publish(&Publish::new("t/a", "waiting").qos(2, 1));
+    let (mut client, present) = server.connect_with(&Connect::persistent(version, "changed"));
+    assert!(present);
+    let again = client.receive();
+    assert_eq!(
+        (again.packet_id, again.text(), again.dup),
+        (open.packet_id, "in flight", true)
+    );
+    let next = client.receive();
+    assert_eq!((next.text(), next.qos, next.dup), ("waiting", 2, false));
+    client.expect_nothing();
+}

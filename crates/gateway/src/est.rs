@@ -56,6 +56,7 @@ impl Default for EstSettings {
             connections: GateSettings {
                 total: 256,
                 per_source: 32,
+                speaking: None,
             },
             body_limit: 64 * 1024,
             patience: Duration::from_secs(10),

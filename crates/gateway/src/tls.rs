@@ -86,7 +86,7 @@ pub async fn accept(
     let finished = tokio::select! {
         biased;
         finished = work => finished,
-        () = permit.give_way() => return Err(Why::GaveWay.into()),
+        () = permit.give_way() => return Err(Why::GaveWay { spoke: permit.has_spoken() }.into()),
     };
     match finished {
         Ok(outcome) => outcome,

@@ -1,13 +1,15 @@
 //! How many handshakes may be under way at once, in all and from one source.
 //!
 //! A half-open connection holds about 16 KB and a slot here until its deadline. When the slots are
-//! taken, a newcomer is not turned away: the oldest connection that has not yet said hello gives way.
-//! So a crowd of silent sockets, even from a device's own address, stops nobody who speaks.
+//! taken, a newcomer is not turned away: the oldest connection that has not yet said hello gives way,
+//! or else the oldest that said hello and did not come to its end in a second. So a crowd of silent or
+//! stalled sockets, even from a device's own address, keeps nobody waiting for longer than that.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -20,6 +22,10 @@ pub struct GateSettings {
     /// From one source: an IPv4 address, or an IPv6 /64. 256 lets a whole site behind one address
     /// come back after a power cut, and leaves three quarters of the slots to the others.
     pub per_source: usize,
+    /// For how long a peer that has said hello keeps its slot although newcomers want it; `None`: until it ends. A
+    /// handshake takes two round trips; and since no slot changes hands sooner, a flood costs no more than `total`
+    /// handshakes in this time.
+    pub speaking: Option<Duration>,
 }
 
 impl Default for GateSettings {
@@ -27,6 +33,7 @@ impl Default for GateSettings {
         Self {
             total: 1_024,
             per_source: 256,
+            speaking: Some(Duration::from_secs(1)),
         }
     }
 }
@@ -67,8 +74,9 @@ struct State {
     held: BTreeMap<Source, usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    since: Instant,
     spoke: AtomicBool,
     gone: AtomicBool,
     give_way: Notify,
@@ -83,7 +91,7 @@ pub struct Permit {
     state: Arc<Mutex<State>>,
 }
 
-/// Every slot is held by a peer that is in the middle of its handshake.
+/// Every slot is held by a peer that is in the middle of its handshake, and has not been for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Those of this source.
@@ -103,24 +111,37 @@ impl Gate {
         }
     }
 
-    /// Takes a slot for a connection from `address`, if need be from the oldest silent one.
+    /// Takes a slot for a connection from `address`, if need be from the oldest silent or stalled one.
     pub fn enter(&self, address: IpAddr) -> Result<Permit, Full> {
+        self.enter_at(address, Instant::now())
+    }
+
+    fn enter_at(&self, address: IpAddr, now: Instant) -> Result<Permit, Full> {
         let source = Source::of(address);
+        let stalled = self
+            .settings
+            .speaking
+            .and_then(|speaking| now.checked_sub(speaking));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .held
             .get(&source)
             .is_some_and(|&held| held >= self.settings.per_source)
-            && !state.evict(Some(source))
+            && !state.evict(Some(source), stalled)
         {
             return Err(Full::Source);
         }
-        if state.slots.len() >= self.settings.total && !state.evict(None) {
+        if state.slots.len() >= self.settings.total && !state.evict(None, stalled) {
             return Err(Full::Total);
         }
         let number = state.next;
         state.next = state.next.wrapping_add(1);
-        let slot = Arc::<Slot>::default();
+        let slot = Arc::new(Slot {
+            since: now,
+            spoke: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            give_way: Notify::new(),
+        });
         state.slots.insert(number, (source, Arc::clone(&slot)));
         state.silent.entry(source).or_default().push_back(number);
         state.silent_all.push_back(number);
@@ -143,16 +164,17 @@ impl Gate {
 }
 
 impl State {
-    /// Frees the slot of the oldest silent connection, of `source` or of any.
-    fn evict(&mut self, source: Option<Source>) -> bool {
-        let victim = match source {
+    /// Frees the slot of the oldest silent connection, of `source` or of any; if there is none, that of the oldest
+    /// which is there since `stalled` or longer.
+    fn evict(&mut self, source: Option<Source>, stalled: Option<Instant>) -> bool {
+        let silent = match source {
             Some(source) => self
                 .silent
                 .get_mut(&source)
                 .and_then(|queue| oldest_silent(queue, &self.slots)),
             None => oldest_silent(&mut self.silent_all, &self.slots),
         };
-        let Some(victim) = victim else {
+        let Some(victim) = silent.or_else(|| self.oldest_stalled(source, stalled?)) else {
             return false;
         };
         if let Some((_, slot)) = self.slots.get(&victim) {
@@ -161,6 +183,15 @@ impl State {
         }
         self.leave(victim);
         true
+    }
+
+    fn oldest_stalled(&self, source: Option<Source>, stalled: Instant) -> Option<u64> {
+        // Numbers are given out in the order of time: the first of the source decides.
+        self.slots
+            .iter()
+            .find(|(_, (of, _))| source.is_none_or(|source| *of == source))
+            .filter(|(_, (_, slot))| slot.since <= stalled)
+            .map(|(&number, _)| number)
     }
 
     fn leave(&mut self, number: u64) {
@@ -207,18 +238,18 @@ fn tidy(queue: &mut VecDeque<u64>, slots: &Slots, held: usize) {
 }
 
 impl Permit {
-    /// The peer has said hello: it no longer gives way.
-    pub(crate) fn spoke(&self) {
+    /// The peer has said hello: it gives way only if it stalls.
+    pub fn spoke(&self) {
         self.slot.spoke.store(true, Ordering::Relaxed);
     }
 
     /// Whether the peer has said hello.
-    pub(super) fn has_spoken(&self) -> bool {
+    pub(crate) fn has_spoken(&self) -> bool {
         self.slot.spoke.load(Ordering::Relaxed)
     }
 
     /// Returns once this connection has to give way to a newcomer.
-    pub(crate) async fn give_way(&self) {
+    pub async fn give_way(&self) {
         while !self.slot.gone.load(Ordering::Relaxed) {
             self.slot.give_way.notified().await;
         }
@@ -241,7 +272,11 @@ mod tests {
     use super::*;
 
     fn gate(total: usize, per_source: usize) -> Gate {
-        Gate::new(GateSettings { total, per_source })
+        Gate::new(GateSettings {
+            total,
+            per_source,
+            speaking: Some(Duration::from_secs(1)),
+        })
     }
 
     fn address(last: u8) -> IpAddr {
@@ -279,6 +314,46 @@ mod tests {
         held.iter().for_each(Permit::spoke);
         assert_eq!(gate.enter(address(1)).unwrap_err(), Full::Source);
         assert!(gate.enter(address(2)).is_ok());
+    }
+
+    #[test]
+    fn who_stalls_after_its_hello_keeps_nobody_waiting_for_more_than_a_second() {
+        let gate = gate(4, 2);
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut crowd = Vec::new();
+        for last in [1, 1, 2, 2] {
+            let permit = gate.enter_at(address(last), start).unwrap();
+            permit.spoke();
+            crowd.push(permit);
+        }
+        let refused = |last, millis| gate.enter_at(address(last), after(millis)).unwrap_err();
+        assert_eq!(refused(1, 999), Full::Source);
+        assert_eq!(refused(3, 999), Full::Total);
+        let same = gate.enter_at(address(2), after(1_000)).unwrap();
+        assert!(
+            crowd[2].slot.gone.load(Ordering::Relaxed),
+            "the oldest of the same source"
+        );
+        same.spoke();
+        let other = gate.enter_at(address(3), after(1_000)).unwrap();
+        assert!(
+            crowd[0].slot.gone.load(Ordering::Relaxed),
+            "the oldest of all"
+        );
+        other.spoke();
+        assert_eq!(gate.under_way(), 4);
+        let patient = Gate::new(GateSettings {
+            total: 1,
+            per_source: 1,
+            speaking: None,
+        });
+        let held = patient.enter_at(address(1), start).unwrap();
+        held.spoke();
+        assert!(
+            patient.enter_at(address(1), after(3_600_000)).is_err(),
+            "who has no such bound is never sent away"
+        );
     }
 
     #[test]

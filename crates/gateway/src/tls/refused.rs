@@ -1,6 +1,7 @@
 //! Peers that were not let in: why, told once and not a thousand times.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,8 +33,11 @@ pub enum Why {
         /// Whether it said anything at all.
         spoke: bool,
     },
-    /// It said nothing and had to give way to newcomers.
-    GaveWay,
+    /// It did not come to the end of its handshake, and had to give way to newcomers.
+    GaveWay {
+        /// Whether it said anything at all.
+        spoke: bool,
+    },
     /// It closed the connection during the handshake, or the network did.
     Left(String),
     /// It offers application protocols, but not ours.
@@ -84,15 +88,38 @@ impl Why {
         }
     }
 
-    /// Kinds of refusals are summed up, texts are not: a stranger chooses the text.
-    const fn kind(&self) -> u8 {
+    /// What is summed up with what. Most texts are a stranger's to choose, so they are not told apart; what was wrong
+    /// with a certificate is, as far as it falls into one of a few boxes: one device's expired certificate must not
+    /// hide that another one's is for another model, behind the same address.
+    fn kind(&self, device: Option<&str>) -> (u8, u8) {
+        let of = match self {
+            Self::Certificate(why) | Self::NotAdmitted(why) => {
+                let mut hash = DefaultHasher::new();
+                (device, why).hash(&mut hash);
+                hash.finish().to_le_bytes()[0] % BOXES
+            }
+            _ => 0,
+        };
+        (self.number(), of)
+    }
+
+    /// Whether it says nothing about who it was: then all sources are summed up, for a crowd of them would drive
+    /// everything else out of the log.
+    const fn is_faceless(&self) -> bool {
+        matches!(
+            self,
+            Self::GaveWay { .. } | Self::Slow { spoke: false } | Self::Full(super::Full::Total)
+        )
+    }
+
+    const fn number(&self) -> u8 {
         match self {
             Self::Version { .. } => 0,
             Self::PlainMqtt => 1,
             Self::PlainHttp => 2,
             Self::NotTls(_) => 3,
             Self::Slow { .. } => 4,
-            Self::GaveWay => 5,
+            Self::GaveWay { .. } => 5,
             Self::Left(_) => 6,
             Self::Alpn { .. } => 7,
             Self::Cryptography(_) => 8,
@@ -116,7 +143,12 @@ impl std::fmt::Display for Why {
             Self::NotTls(what) => write!(f, "spoke no TLS: {what}"),
             Self::Slow { spoke: false } => f.write_str("connected and said nothing in time"),
             Self::Slow { spoke: true } => f.write_str("did not finish its TLS handshake in time"),
-            Self::GaveWay => f.write_str("connected, said nothing, and gave way to newcomers"),
+            Self::GaveWay { spoke: false } => {
+                f.write_str("connected, said nothing, and gave way to newcomers")
+            }
+            Self::GaveWay { spoke: true } => {
+                f.write_str("did not finish its TLS handshake and gave way to newcomers")
+            }
             Self::Left(how) => write!(f, "left during the TLS handshake: {how}"),
             Self::Alpn { offered, spoken } => {
                 write!(
@@ -154,6 +186,8 @@ impl Refused {
 
 /// For how long refusals of one kind from one source are summed up.
 const SUMMED: Duration = Duration::seconds(10);
+/// How many reasons of one kind from one source are told apart.
+const BOXES: u8 = 16;
 /// How many sources are told apart; all others together are one more.
 const MAX_SOURCES: usize = 1_024;
 
@@ -165,7 +199,7 @@ pub struct Refusals {
 
 #[derive(Debug)]
 struct Open {
-    sums: BTreeMap<(Option<Source>, u8), Sum>,
+    sums: BTreeMap<(Option<Source>, (u8, u8)), Sum>,
     swept: OffsetDateTime,
 }
 
@@ -190,8 +224,9 @@ impl Refusals {
     /// sum.
     pub fn record(&self, log: &EventLog, now: OffsetDateTime, why: &Why, happening: Happening) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = happening.peer.map(|peer| Source::of(peer.ip()));
-        let mut key = (source, why.kind());
+        let peer = happening.peer.filter(|_| !why.is_faceless());
+        let source = peer.map(|peer| Source::of(peer.ip()));
+        let mut key = (source, why.kind(happening.device.as_deref()));
         if open.sums.len() >= MAX_SOURCES && !open.sums.contains_key(&key) {
             // Looking for room costs a walk through all of it: once a second is enough.
             if now < open.swept || now - open.swept >= Duration::SECOND {
@@ -292,6 +327,44 @@ mod tests {
         );
         refusals.sweep(&log, at(30));
         assert_eq!(log.latest(None, 10).len(), 2, "nothing is told twice");
+    }
+
+    #[test]
+    fn one_reason_does_not_hide_another_behind_the_same_address() {
+        let (refusals, log) = (Refusals::default(), EventLog::default());
+        let reasons = [
+            "its certificate expired",
+            "its certificate is forged",
+            "its certificate expired",
+        ];
+        for why in reasons {
+            let refused = Refused::from(Why::Certificate(why.to_owned()));
+            let happening = refused.happening(Some("192.0.2.1:5".parse().unwrap()), Some("porch"));
+            refusals.record(&log, at(0), &refused.why, happening);
+        }
+        let told: Vec<String> = log.latest(None, 10).into_iter().map(|e| e.reason).collect();
+        assert_eq!(
+            told,
+            ["its certificate is forged", "its certificate expired"]
+        );
+    }
+
+    #[test]
+    fn a_crowd_that_says_nothing_is_one_line_wherever_it_comes_from() {
+        let (refusals, log) = (Refusals::default(), EventLog::default());
+        for i in 0..2_000_u32 {
+            let [_, _, a, b] = i.to_be_bytes();
+            let refused = Refused::from(Why::GaveWay { spoke: false });
+            let peer = format!("10.0.{a}.{b}:1").parse().unwrap();
+            refusals.record(
+                &log,
+                at(0),
+                &refused.why,
+                refused.happening(Some(peer), None),
+            );
+        }
+        refusals.sweep(&log, at(10));
+        assert_eq!(log.latest(None, 10).len(), 2, "the first, and the sum");
     }
 
     #[test]

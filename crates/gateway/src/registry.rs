@@ -15,6 +15,7 @@ mod record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -87,6 +88,8 @@ pub struct Registry {
     ahead: Mutex<BTreeSet<DeviceId>>,
     /// Devices whose counters are ahead of the store.
     counted: Mutex<BTreeSet<DeviceId>>,
+    /// The store did not take what was written last; told once, not at every try.
+    failing: AtomicBool,
     guesses: Guesses,
     changes: broadcast::Sender<DeviceId>,
 }
@@ -180,6 +183,7 @@ impl Registry {
             addresses: Mutex::new(addresses),
             ahead: Mutex::default(),
             counted: Mutex::default(),
+            failing: AtomicBool::new(false),
             guesses: Guesses::new(settings.guesses),
             changes: broadcast::channel(BEHIND).0,
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stockade_profile::{Control, Profile};
 use stockade_store::{Batch, StoreError};
@@ -204,13 +205,25 @@ impl Registry {
     /// Writes what is ahead of the store. Blocks; to be called about once a second, and before the gateway stops.
     pub fn flush(&self, now: OffsetDateTime) -> Result<(), StoreError> {
         let ahead = std::mem::take(&mut *lock(&self.ahead));
-        if let Err(error) = self.flush_records(&ahead) {
+        let written = self.flush_records(&ahead);
+        if written.is_err() {
             lock(&self.ahead).extend(ahead);
-            let why = format!("the registry cannot be written: {}", chain(&error));
-            self.tell(now, None, Outcome::Alarm, why);
-            return Err(error);
         }
-        self.flush_counters()
+        let written = written.and_then(|()| self.flush_counters());
+        let failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
+        match &written {
+            Err(error) if !failing => {
+                tracing::error!(%error, "the registry cannot be written");
+                let why = format!("the registry cannot be written: {}", chain(error));
+                self.tell(now, None, Outcome::Alarm, why);
+            }
+            Ok(()) if failing => {
+                let what = "the registry is written to disk again".to_owned();
+                self.tell(now, None, Outcome::Changed, what);
+            }
+            _ => {}
+        }
+        written
     }
 
     fn flush_records(&self, ahead: &BTreeSet<DeviceId>) -> Result<(), StoreError> {

@@ -622,6 +622,35 @@ fn a_broken_disk_takes_rights_away_and_gives_none() {
 }
 
 #[test]
+fn a_full_disk_is_told_once_and_so_is_room_again() {
+    let fleet = Fleet::new();
+    fleet.enrol("porch", 1);
+    let told = || -> Vec<String> {
+        let events = fleet.registry.events().latest(None, 100);
+        let reasons = events.into_iter().map(|event| event.reason);
+        reasons
+            .filter(|reason| reason.starts_with("the registry"))
+            .collect()
+    };
+    fleet.break_disk(true);
+    assert!(
+        fleet
+            .registry
+            .quarantine(&id("porch"), "odd", START)
+            .is_err()
+    );
+    for _ in 0..5 {
+        assert!(fleet.registry.flush(START).is_err());
+    }
+    let alarm = "the registry cannot be written: no room left on the disk for state.db";
+    assert_eq!(told(), [alarm]);
+    fleet.break_disk(false);
+    fleet.registry.flush(START).unwrap();
+    fleet.registry.flush(START).unwrap();
+    assert_eq!(told(), ["the registry is written to disk again", alarm]);
+}
+
+#[test]
 fn a_profile_never_goes_back() {
     let fleet = Fleet::new();
     fleet.enrol("porch", 1);

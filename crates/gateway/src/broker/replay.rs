@@ -47,6 +47,8 @@ impl Broker {
         now: Now,
     ) -> Result<(), ReplayError> {
         let broken = |source| ReplayError::Record { seq, source };
+        // Else a gateway that never lives long enough to write a round's worth never frees anything.
+        self.round.wrote(record.len() as u64);
         let record = Record::decode(record).map_err(broken)?;
         self.apply(replay, &record, now)
             .ok_or_else(|| broken(RecordError::Malformed(0)))

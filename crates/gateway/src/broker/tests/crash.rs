@@ -269,6 +269,32 @@ fn a_round_of_compaction_says_everything_anew_and_frees_the_rest() {
     );
 }
 
+#[test]
+fn what_was_read_back_counts_towards_the_next_round() {
+    let mut w = World::new();
+    let a = w.client("a", KEPT);
+    w.subscribe(&a, "home/#", 1);
+    all_durable(&w);
+    let bus: Arc<dyn Bus> = Arc::<super::world::Disk>::clone(&w.disk);
+    let limits = Limits {
+        compact_after: 1,
+        ..Limits::default()
+    };
+    let mut broker = Broker::new(limits, bus, Arc::default());
+    let mut replay = Replay::default();
+    let records = w.disk.read(Stream::Sessions, Seq::ZERO, usize::MAX).unwrap();
+    for (seq, record) in records {
+        broker
+            .handle_replay(&mut replay, seq.get(), &record, w.now)
+            .unwrap();
+    }
+    let before = w.disk.last();
+    for _ in 0..3 {
+        broker.compact(&mut Output::at(w.now));
+    }
+    assert!(w.disk.last() > before, "nothing was written anew");
+}
+
 /// A client that keeps its side of the protocol over lost connections and crashes of the gateway.
 #[derive(Debug, Default)]
 struct Honest {

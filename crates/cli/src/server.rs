@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::addresses::{Listeners, reachable};
-use self::kept::{CA, Kept, STORE};
+use self::kept::{CA, CA_FOR_DEVICES, Kept, STORE};
 use crate::config::{Config, Listen, TlsVersion};
 use crate::demo::Told;
 use crate::out::Out;
@@ -145,7 +145,7 @@ impl Server {
         tasks.spawn(tasks::feed_vault(kept.vault, kept.bus, stopped.clone()));
         tasks.spawn(tasks::tidy(Arc::clone(&kept.registry), refusals, stopped));
 
-        fs_err::write(data.join("ca.pem"), kept.pki.ca_pem())?;
+        fs_err::write(data.join(CA_FOR_DEVICES), kept.pki.ca_pem())?;
         addresses::write(&data.subdir("run")?, listen)?;
         Ok(Self {
             registry: kept.registry,

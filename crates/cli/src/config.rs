@@ -318,11 +318,32 @@ impl Config {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Self = toml::from_str(text)?;
-        anyhow::ensure!(
-            !config.protocols.tls.is_empty(),
-            "[protocols] tls is empty: nobody could connect; write [\"1.3\"]"
-        );
+        config.check()?;
         Ok(config)
+    }
+
+    /// What only shows when values are seen together, or the type does not say.
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.protocols.tls.contains(&TlsVersion::Tls13),
+            "[protocols] tls must have \"1.3\", which is always spoken; \"1.2\" may come with it"
+        );
+        anyhow::ensure!(
+            !self.enrolment.code_life.0.is_zero(),
+            "[enrolment] code-life is zero: no code could ever be used"
+        );
+        let Listen { mqtt, est, console } = self.listen;
+        for (a, b, which) in [
+            (mqtt, est, "mqtt and est"),
+            (mqtt, console, "mqtt and console"),
+            (est, console, "est and console"),
+        ] {
+            anyhow::ensure!(
+                a != b || a.port() == 0,
+                "[listen] {which} are both {a}: give each a port of its own"
+            );
+        }
+        Ok(())
     }
 
     /// The keys whose signature on a profile is trusted.
@@ -401,6 +422,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_refused() {
+        for (bad, told) in [
+            ("[protocols]\ntls = [\"1.2\"]\n", "\"1.3\""),
+            ("[protocols]\ntls = []\n", "\"1.3\""),
+            ("[listen]\nmqtt = \"[::]:8443\"\n", "mqtt and console"),
+            ("[enrolment]\ncode-life = \"0s\"\n", "code-life"),
+        ] {
+            let said = complaint(bad);
+            assert!(said.contains(told), "{bad}: {said}");
+        }
+        let any = "[listen]\nmqtt = \"[::]:0\"\nest = \"[::]:0\"\nconsole = \"[::]:0\"\n";
+        Config::parse(any).unwrap();
     }
 
     #[test]

@@ -26,6 +26,35 @@ pub(crate) struct Admin {
 struct Refusal {
     error: String,
     help: Option<String>,
+    /// Of a profile.
+    #[serde(default)]
+    faults: Vec<RefusedFor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RefusedFor {
+    place: Option<String>,
+    message: String,
+}
+
+impl Refusal {
+    fn told(self) -> String {
+        let mut told = self.error;
+        // One without a place is the error itself.
+        for fault in self.faults {
+            if let Some(place) = fault.place {
+                told.push_str("\n  ");
+                told.push_str(&place);
+                told.push_str(": ");
+                told.push_str(&fault.message);
+            }
+        }
+        if let Some(help) = self.help {
+            told.push_str("\n  help: ");
+            told.push_str(&help);
+        }
+        told
+    }
 }
 
 impl Admin {
@@ -108,11 +137,7 @@ fn answer(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
         return serde_json::from_slice(body).context("the gateway's answer is no JSON");
     }
     match serde_json::from_slice::<Refusal>(body) {
-        Ok(Refusal {
-            error,
-            help: Some(help),
-        }) => bail!("{error}\n  help: {help}"),
-        Ok(Refusal { error, help: None }) => bail!("{error}"),
+        Ok(refusal) => bail!(refusal.told()),
         Err(_) => bail!("the gateway answered {status}"),
     }
 }
@@ -155,5 +180,22 @@ mod tests {
             format!("{:#}", told.unwrap_err()),
             "taken\n  help: choose another"
         );
+    }
+
+    #[test]
+    fn the_faults_of_a_profile_are_told_with_their_places() {
+        let told = answer(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            br#"{"error":"1 fault","help":"h","faults":[{"place":"3:7","message":"no","help":"yes"}]}"#,
+        );
+        assert_eq!(
+            format!("{:#}", told.unwrap_err()),
+            "1 fault\n  3:7: no\n  help: h"
+        );
+        let told = answer(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            br#"{"error":"older","help":"h","faults":[{"place":null,"message":"older","help":"h"}]}"#,
+        );
+        assert_eq!(format!("{:#}", told.unwrap_err()), "older\n  help: h");
     }
 }

@@ -280,9 +280,7 @@ pub(crate) async fn publish(app: &Shared, command: Command) -> Result<(), Proble
         return Err(Problem::bad("`qos` is 0, 1 or 2", "leave it out for 0"));
     }
     publisher(command).await.map_err(|error| {
-        Problem::bad(
-            error,
-            "a topic has no wildcards, for example `cam-2/porch/command`",
-        )
+        let help = "nothing was sent; a topic has no wildcards, for example `cam-2/porch/command`";
+        Problem::bad(error, help)
     })
 }

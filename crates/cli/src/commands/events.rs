@@ -1,6 +1,8 @@
 //! `stockade events`, and the live lines of `stockade up`.
 
-use serde_json::Value;
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
 use stockade_gateway::events::{Event, Outcome};
 use time::UtcOffset;
 use time::macros::format_description;
@@ -11,16 +13,38 @@ use crate::args::Events;
 use crate::out::{Out, Tone};
 
 pub(crate) async fn run(out: Out, admin: &Admin, json: bool, asked: &Events) -> anyhow::Result<()> {
-    let path = format!("/api/v1/events?after={}&limit={}", asked.after, asked.limit);
-    let answer = admin.get(&path).await?;
+    let (events, next) = newest(admin, asked).await?;
     if json {
-        out.line(&answer.to_string());
+        out.line(&json!({ "events": events, "next": next }).to_string());
         return Ok(());
     }
-    for event in items(&answer, "events") {
+    for event in &events {
         out.line(&past_line(event));
     }
     Ok(())
+}
+
+/// The last of them: the gateway gives the oldest first, page by page.
+async fn newest(admin: &Admin, asked: &Events) -> anyhow::Result<(VecDeque<Value>, u64)> {
+    let keep = usize::try_from(asked.limit)?;
+    let (mut kept, mut after) = (VecDeque::new(), asked.after);
+    loop {
+        let answer = admin.get(&format!("/api/v1/events?after={after}")).await?;
+        let page = items(&answer, "events");
+        let next = answer.get("next").and_then(Value::as_u64).unwrap_or(after);
+        for event in page {
+            if kept.len() == keep {
+                kept.pop_front();
+            }
+            if keep > 0 {
+                kept.push_back(event.clone());
+            }
+        }
+        if page.is_empty() || next <= after {
+            return Ok((kept, next));
+        }
+        after = next;
+    }
 }
 
 fn past_line(event: &Value) -> String {

@@ -92,7 +92,7 @@ pub(super) struct InstalledBody {
 #[derive(Serialize)]
 pub(super) struct FaultsBody {
     error: String,
-    help: &'static str,
+    help: String,
     faults: Vec<FaultView>,
 }
 
@@ -148,12 +148,22 @@ pub(super) async fn install(
         }
         Err(NotInstalled::Problem(problem)) => Err(problem),
         Err(NotInstalled::Faults(faults)) => {
-            let body = FaultsBody {
-                error: format!(
-                    "the profile has {} faults; nothing was installed",
-                    faults.len()
+            let (error, help) = match faults.as_slice() {
+                // Sound in itself; `profile check` would find nothing.
+                [only] if only.place.is_none() => {
+                    (only.message.clone(), only.help.clone().unwrap_or_default())
+                }
+                _ => (
+                    format!(
+                        "the profile has {} faults; nothing was installed",
+                        faults.len()
+                    ),
+                    "`stockade profile check FILE` shows each with its place".to_owned(),
                 ),
-                help: "`stockade profile check FILE` shows each with its place",
+            };
+            let body = FaultsBody {
+                error,
+                help,
                 faults,
             };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())

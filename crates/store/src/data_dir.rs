@@ -26,7 +26,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// The file system refused.
-    #[error("cannot use the data directory: {0}")]
+    #[error("cannot use the data directory")]
     Io(#[from] io::Error),
     /// Another process has it open.
     #[error("{}: in use by process {pid}; stop it first, or choose another directory with --data", .path.display())]

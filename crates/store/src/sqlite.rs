@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, ffi, params,
     params_from_iter,
 };
 
@@ -257,8 +257,13 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
 
 fn failed(path: &Path, doing: &'static str, source: rusqlite::Error) -> StoreError {
     let file = path.display().to_string();
+    // Without room for the file that readers and the writer share, SQLite speaks of input and output.
+    let no_room = source
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { file },
+        _ if no_room => StoreError::Full { file },
         _ => StoreError::Failed {
             file,
             doing,

@@ -66,7 +66,7 @@ pub(super) async fn run(
         unflushed: false,
         pause: None,
         deadline: None,
-        seen: 0,
+        seen_until: 0,
     };
     let ended = connection.serve().await;
     connection.outbox.detach();
@@ -98,7 +98,8 @@ struct Connection {
     pause: Option<Pin<Box<Sleep>>>,
     /// The connection is to end, at the latest then.
     deadline: Option<Pin<Box<Sleep>>>,
-    seen: u64,
+    /// The registry knows of it until then.
+    seen_until: u64,
 }
 
 /// How a packet loop went.
@@ -284,8 +285,8 @@ impl Connection {
             Fed::Again => self.pause = Some(Box::pin(sleep(STALLED))),
         }
         shared.settle(out);
-        if self.handle.is_some() && now.mono >= self.seen + SEEN {
-            self.seen = now.mono;
+        if self.handle.is_some() && now.mono >= self.seen_until {
+            self.seen_until = now.mono + SEEN;
             let around = &shared.around;
             around
                 .registry
@@ -408,15 +409,15 @@ impl Connection {
                     Flow::Close
                 };
             }
-            Ok(_) => "speaks TLS 1.2, its profile allows only TLS 1.3".to_owned(),
-            Err(refusal) => refusal.to_string(),
+            Ok(_) => Why::Cryptography("TLS 1.2, and its profile asks for TLS 1.3".to_owned()),
+            Err(refusal) => Why::NotAdmitted(refusal.to_string()),
         };
         self.shared
             .counters
             .refused_identity
             .fetch_add(1, Ordering::Relaxed);
         let refused = Refused {
-            why: Why::NotAdmitted(why),
+            why,
             claims: Some(identity.name.clone()),
         };
         refuse(&self.shared, self.peer, &refused);

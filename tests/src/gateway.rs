@@ -20,6 +20,7 @@ pub struct Gateway {
     folder: tempfile::TempDir,
     child: Option<Child>,
     addresses: Value,
+    demo: bool,
 }
 
 impl Gateway {
@@ -30,6 +31,21 @@ impl Gateway {
 
     /// Starts with more lines in its configuration.
     pub fn start_with(settings: &str) -> Result<Self> {
+        let mut gateway = Self::prepared(settings)?;
+        gateway.up()?;
+        Ok(gateway)
+    }
+
+    /// Starts with the demo's devices beside it.
+    pub fn demo() -> Result<Self> {
+        let mut gateway = Self::prepared("")?;
+        gateway.demo = true;
+        gateway.up()?;
+        Ok(gateway)
+    }
+
+    /// Configured, not started yet.
+    pub fn prepared(settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let listen =
             "[listen]\nmqtt = \"127.0.0.1:0\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n";
@@ -37,13 +53,12 @@ impl Gateway {
             folder.path().join("stockade.toml"),
             format!("schema = 1\n\n{listen}\n{settings}"),
         )?;
-        let mut gateway = Self {
+        Ok(Self {
             folder,
             child: None,
             addresses: Value::Null,
-        };
-        gateway.up()?;
-        Ok(gateway)
+            demo: false,
+        })
     }
 
     /// Starts with the test profile installed.
@@ -64,6 +79,9 @@ impl Gateway {
         let errors = log.try_clone()?;
         let mut command = self.command(&["up", "--config"]);
         command.arg(self.folder.path().join("stockade.toml"));
+        if self.demo {
+            command.arg("--demo");
+        }
         command
             .stdin(Stdio::null())
             .stdout(log.into_file())

@@ -9,7 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 use stockade_load::wire::{self, Five};
 
 use crate::device::Device;
@@ -31,7 +34,7 @@ impl std::fmt::Debug for Connection {
 }
 
 /// TLS as the device.
-fn tls(device: &Device) -> Result<ClientConfig> {
+fn tls(device: &Device, versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&device.ca)? {
         roots.add(certificate?)?;
@@ -39,19 +42,23 @@ fn tls(device: &Device) -> Result<ClientConfig> {
     let chain =
         CertificateDer::pem_file_iter(&device.certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&device.key)?;
-    Ok(ClientConfig::builder()
+    Ok(ClientConfig::builder_with_protocol_versions(versions)
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?)
 }
 
 impl Connection {
-    /// Connects at the TLS level only.
-    pub fn open(device: &Device, five: Five) -> Result<Self> {
+    /// Connects at the TLS level only, with one of these versions.
+    fn open(
+        device: &Device,
+        five: Five,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self> {
         let tcp = TcpStream::connect(("127.0.0.1", device.port))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(TURN))?;
         let name = ServerName::try_from("127.0.0.1")?;
-        let connection = ClientConnection::new(Arc::new(tls(device)?), name)?;
+        let connection = ClientConnection::new(Arc::new(tls(device, versions)?), name)?;
         Ok(Self {
             stream: StreamOwned::new(connection, tcp),
             inbox: Vec::new(),
@@ -61,7 +68,17 @@ impl Connection {
 
     /// Connects and takes up the session `client_id` left; true when the gateway remembers it.
     pub fn resume(device: &Device, client_id: &str, five: Five) -> Result<(Self, bool)> {
-        let mut connection = Self::open(device, five)?;
+        Self::resume_over(ALL_VERSIONS, device, client_id, five)
+    }
+
+    /// The same, offering these versions of TLS only.
+    pub fn resume_over(
+        versions: &[&'static SupportedProtocolVersion],
+        device: &Device,
+        client_id: &str,
+        five: Five,
+    ) -> Result<(Self, bool)> {
+        let mut connection = Self::open(device, five, versions)?;
         let mut packet = Vec::new();
         wire::resume(five, client_id, &mut packet);
         connection.send(&packet)?;

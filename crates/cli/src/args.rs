@@ -190,7 +190,7 @@ pub(crate) enum Vault {
         #[arg(long)]
         device: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
 }
@@ -233,7 +233,7 @@ pub(crate) struct Events {
     #[arg(long, default_value_t = 0)]
     pub(crate) after: u64,
     /// At most so many
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 }
 

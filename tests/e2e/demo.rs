@@ -1,0 +1,192 @@
+//! `stockade up --demo`, as a newcomer meets it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use stockade_e2e::Gateway;
+use stockade_e2e::tools::{eventually, finish, root, stockade, succeed, text, without};
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits for a line with all these words.
+fn line(gateway: &Gateway, words: &[&str]) -> Result<String> {
+    eventually(&words.join(" … "), PATIENCE, || {
+        let said = gateway.said();
+        let line = said
+            .lines()
+            .find(|line| words.iter().all(|word| line.contains(word)));
+        Ok(line.map(str::to_owned))
+    })
+}
+
+/// The programs a process started that still run.
+fn children(process: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs_err::read_dir(format!("/proc/{process}/task"))? {
+        let list = thread?.path().join("children");
+        // A thread may have ended since it was listed.
+        let list = fs_err::read_to_string(list).unwrap_or_default();
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
+    }
+    Ok(found)
+}
+
+#[test]
+fn up_says_what_a_newcomer_needs() -> Result<()> {
+    if without(&["openssl"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::demo()?;
+    for face in ["console", "est", "mqtt"] {
+        line(&gateway, &[&gateway.address(face)?.to_string()])?;
+    }
+    let password = line(&gateway, &["one-time password "])?;
+    let (_, password) = password.split_once("one-time password ").context("none")?;
+    assert!(password.len() >= 16, "a short password: {password}");
+    // The fingerprint is that of the certificate which devices are handed.
+    let print = succeed(std::process::Command::new("openssl").args([
+        "x509",
+        "-noout",
+        "-fingerprint",
+        "-sha256",
+        "-in",
+        &gateway.data().join("ca.pem").display().to_string(),
+    ]))?;
+    let (_, print) = print.trim().split_once('=').context("no fingerprint")?;
+    line(&gateway, &["CA", print])?;
+    // The command it prints adds a device as it stands.
+    let add = line(&gateway, &[" device add --data ", "porch"])?;
+    let told = succeed(std::process::Command::new("sh").args(["-c", &add]))?;
+    assert!(told.contains("one-time code"), "{told}");
+    assert_eq!(gateway.state("porch")?, "pending");
+    Ok(())
+}
+
+#[test]
+fn three_devices_are_admitted_or_refused_each_with_its_control_and_end_with_ctrl_c() -> Result<()> {
+    let mut gateway = Gateway::demo()?;
+    // The honest camera: in, its telemetry stored, a command heard.
+    line(
+        &gateway,
+        &["admitted", "comms", "demo-camera", "connects with MQTT 5"],
+    )?;
+    line(
+        &gateway,
+        &["admitted", "demo-camera", "cam-2/demo-camera/motion"],
+    )?;
+    eventually("the camera's record", PATIENCE, || {
+        let stored = gateway.json(&["vault", "query", "--schema", "motion"])?;
+        Ok(stored["records"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+            .then_some(()))
+    })?;
+    eventually("the camera's command", PATIENCE, || {
+        let log = fs_err::read_to_string(gateway.data().join("demo/demo-camera.log"))?;
+        Ok(log
+            .contains("command on cam-2/demo-camera/command")
+            .then_some(()))
+    })?;
+    // The one whose profile does not allow what it publishes.
+    line(
+        &gateway,
+        &[
+            "refused",
+            "comms",
+            "demo-thermostat",
+            "its profile allows only",
+        ],
+    )?;
+    // The old one: refused, with the version it offered.
+    line(
+        &gateway,
+        &[
+            "refused",
+            "protocols",
+            "127.0.0.13",
+            "offered TLS 1.1 at most",
+        ],
+    )?;
+    line(
+        &gateway,
+        &[
+            "refused",
+            "protocols",
+            "127.0.0.13",
+            "offered TLS 1.0 at most",
+        ],
+    )?;
+    let devices = children(gateway.process())?;
+    assert_eq!(devices.len(), 3, "three processes beside it");
+    gateway.stop()?;
+    for device in devices {
+        assert!(
+            !std::path::Path::new(&format!("/proc/{device}")).exists(),
+            "the device {device} still runs"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_demo_finds_its_devices_enrolled_and_prints_no_password_again() -> Result<()> {
+    let mut gateway = Gateway::demo()?;
+    line(
+        &gateway,
+        &["admitted", "demo-camera", "connects with MQTT 5"],
+    )?;
+    let shown = |gateway: &Gateway| gateway.json(&["device", "show", "demo-camera"]);
+    let before = shown(&gateway)?["certificate"].clone();
+    assert!(before["fingerprint"].is_string(), "{before}");
+    gateway.stop()?;
+    gateway.up()?;
+    eventually("the camera connects again", PATIENCE, || {
+        let twice = gateway
+            .said()
+            .matches("demo-camera      connects with MQTT 5")
+            .count()
+            == 2;
+        Ok(twice.then_some(()))
+    })?;
+    assert_eq!(shown(&gateway)?["certificate"], before, "it enrolled anew");
+    assert_eq!(gateway.said().matches("one-time password").count(), 1);
+    line(&gateway, &["password lost?", "admin reset-password --data"])?;
+    gateway.stop()
+}
+
+#[test]
+fn live_lines_have_colours_on_a_terminal_only_where_they_are_welcome() -> Result<()> {
+    if without(&["script"]) {
+        return Ok(());
+    }
+    let shown = |environment: &str| -> Result<String> {
+        let gateway = Gateway::prepared("")?;
+        let up = format!(
+            "{environment} timeout -s INT 6 {} --data {} up --demo --config {}",
+            stockade()?.display(),
+            gateway.data().display(),
+            gateway.folder().join("stockade.toml").display()
+        );
+        let mut terminal = std::process::Command::new("script");
+        terminal
+            .current_dir(root())
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .args(["-qec", &up, "/dev/null"]);
+        Ok(text(&finish(&mut terminal, PATIENCE)?))
+    };
+    // That there are colours to be switched off is seen first.
+    let coloured = shown("")?;
+    assert!(coloured.contains("\u{1b}[32madmitted"), "{coloured:?}");
+    for unwelcome in ["NO_COLOR=1", "TERM=dumb"] {
+        let plain = shown(unwelcome)?;
+        assert!(
+            plain.contains("admitted") && !plain.contains('\u{1b}'),
+            "{plain:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,31 +1,34 @@
 //! The listeners: https for people, a Unix socket for the command line.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use stockade_gateway::tls::{Gate, GateSettings, Permit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::limit::network;
-
 /// Connections at once, of all sources.
 const MAX_CONNECTIONS: usize = 512;
 /// Connections at once of one source (an IPv6 /64 is one).
 const MAX_PER_SOURCE: usize = 64;
+/// When all places are taken, the oldest connection without a request gives way to a newcomer, or else the oldest one
+/// that has its place for this long: a browser's event stream comes back by itself.
+const OWN_PLACE: Duration = Duration::from_secs(15);
+/// Connections that gave way need a moment to end.
+const ENDING: usize = MAX_CONNECTIONS;
 /// A TLS handshake that takes longer is broken off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Request headers that take longer, or a connection idle for longer, are broken off.
@@ -51,8 +54,12 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let sources = Arc::new(Sources::default());
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS + ENDING));
+    let gate = Gate::new(GateSettings {
+        total: MAX_CONNECTIONS,
+        per_source: MAX_PER_SOURCE,
+        speaking: Some(OWN_PLACE),
+    });
     let (stop, stopped) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -64,26 +71,46 @@ pub async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(place) = Sources::enter(&sources, peer.ip()) else {
-            tracing::debug!(%peer, "too many connections of one source");
-            continue;
+        let place = match gate.enter(peer.ip()) {
+            Ok(place) => Arc::new(place),
+            Err(full) => {
+                tracing::debug!(%peer, %full, "console: no place for a connection");
+                continue;
+            }
         };
         let (acceptor, router, stopped) =
             (TlsAcceptor::from(tls()), router.clone(), stopped.clone());
         tokio::spawn(async move {
-            let _held = (permit, place);
-            // Headers and small pages are written whole: waiting for more only delays them.
-            if let Err(error) = tcp.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-            }
-            match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
-                Ok(Ok(stream)) => converse(stream, router, Some(Peer(peer)), stopped).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "console: TLS handshake failed"),
-                Err(_late) => tracing::debug!(%peer, "console: TLS handshake took too long"),
+            let _held = permit;
+            tokio::select! {
+                () = receive(tcp, peer, acceptor, router, (&place, stopped)) => {}
+                () = place.give_way() => tracing::debug!(%peer, "console: a connection gave way"),
             }
         });
     }
-    finish(&room, &stop).await;
+    finish(&room, MAX_CONNECTIONS + ENDING, &stop).await;
+}
+
+/// One connection, from its first byte to its end.
+async fn receive(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    (place, stopped): (&Arc<Permit>, watch::Receiver<bool>),
+) {
+    // Headers and small pages are written whole: waiting for more only delays them.
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => {
+            let from = Some((Peer(peer), Arc::clone(place)));
+            converse(stream, router, from, stopped).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "console: TLS handshake failed"),
+        Err(_late) => tracing::debug!(%peer, "console: TLS handshake took too long"),
+    }
 }
 
 /// Serves `router` on a Unix socket until `shutdown`.
@@ -110,7 +137,7 @@ pub async fn serve_unix(
             converse(stream, router, None, stopped).await;
         });
     }
-    finish(&room, &stop).await;
+    finish(&room, MAX_CONNECTIONS, &stop).await;
 }
 
 /// The Unix socket could not be made.
@@ -200,14 +227,16 @@ async fn with_room<T>(
 async fn converse<S>(
     stream: S,
     router: Router,
-    peer: Option<Peer>,
+    from: Option<(Peer, Arc<Permit>)>,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let peer = from.as_ref().map(|(peer, _)| *peer);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        if let Some((peer, place)) = &from {
+            place.spoke();
+            request.extensions_mut().insert(*peer);
         }
         router.clone().oneshot(request)
     });
@@ -232,43 +261,10 @@ async fn converse<S>(
 }
 
 /// Tells all connections to end, and waits until they did.
-async fn finish(room: &Semaphore, stop: &watch::Sender<bool>) {
+async fn finish(room: &Semaphore, places: usize, stop: &watch::Sender<bool>) {
     stop.send_replace(true);
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    let all = u32::try_from(places).unwrap_or(u32::MAX);
     let _over = timeout(LAST_WORDS + HANDSHAKE / 10, room.acquire_many(all)).await;
-}
-
-/// How many connections each source holds.
-#[derive(Debug, Default)]
-struct Sources(Mutex<BTreeMap<IpAddr, usize>>);
-
-/// One connection of a source; gives its place back when dropped.
-struct Place(Arc<Sources>, IpAddr);
-
-impl Sources {
-    fn enter(this: &Arc<Self>, source: IpAddr) -> Option<Place> {
-        let source = network(source);
-        let mut sources = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = sources.entry(source).or_default();
-        if *held >= MAX_PER_SOURCE {
-            return None;
-        }
-        *held += 1;
-        drop(sources);
-        Some(Place(Arc::clone(this), source))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut sources = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = sources.get_mut(&self.1) {
-            *held -= 1;
-            if *held == 0 {
-                sources.remove(&self.1);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -294,18 +290,5 @@ mod tests {
         fs_err::write(&path, "precious").unwrap();
         assert!(bind_unix(&path).await.is_err());
         assert_eq!(fs_err::read_to_string(&path).unwrap(), "precious");
-    }
-
-    #[test]
-    fn one_source_cannot_hold_every_connection() {
-        let sources = Arc::new(Sources::default());
-        let source: IpAddr = "192.0.2.1".parse().unwrap();
-        let held: Vec<_> = (0..MAX_PER_SOURCE)
-            .map(|_| Sources::enter(&sources, source).unwrap())
-            .collect();
-        assert!(Sources::enter(&sources, source).is_none());
-        assert!(Sources::enter(&sources, "192.0.2.2".parse().unwrap()).is_some());
-        drop(held);
-        assert!(Sources::enter(&sources, source).is_some());
     }
 }

@@ -119,12 +119,11 @@ impl Connection {
             Ok(Ok(Some(closing))) => return Ok(closing),
             Ok(Err(error)) => return Err(error),
             Err(_late) => {
-                let why = Why::NotAdmitted("sent no CONNECT in time".to_owned());
                 refuse(
                     &self.shared,
                     self.peer,
                     &Refused {
-                        why,
+                        why: Why::NoConnect,
                         claims: Some(self.identity.name.clone()),
                     },
                 );
@@ -335,7 +334,13 @@ impl Connection {
             };
             match flow {
                 Flow::Continue => rest = after,
-                Flow::Close => break (Fed::All, &[][..]),
+                Flow::Close => {
+                    // What cannot go on must end, even where the core did not say how.
+                    if self.outbox.closing().is_none() {
+                        self.outbox.close(Closing::Abort, |_| ());
+                    }
+                    break (Fed::All, &[][..]);
+                }
                 Flow::Retry => break (Fed::Again, rest),
             }
         };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
@@ -25,6 +26,7 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
         config.listen = config.listen.on_loopback();
     }
     start_log(&config)?;
+    raise_open_files();
     let (mut stop, mut end) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -80,6 +82,15 @@ fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
         Some(file) => Config::read(file),
         None if usual.exists() => Config::read(&usual),
         None => Ok(Config::default()),
+    }
+}
+
+/// Every connection is an open file. The usual soft limit of 1,024 is there for programs that use select(2).
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
     }
 }
 

@@ -46,7 +46,8 @@ pub struct MqttSettings {
     pub gate: GateSettings,
     /// The most connections; fewer if the limit on open files is lower.
     pub max_connections: usize,
-    /// Open files kept for everything else: the journal, the store, the console, enrolment.
+    /// Open files kept for everything else (the journal, the store, the console, enrolment), or half of them if there
+    /// are fewer than twice as many.
     pub reserved_files: u64,
 }
 
@@ -58,7 +59,7 @@ impl MqttSettings {
             limits: Limits::default(),
             gate: GateSettings::default(),
             max_connections: 100_000,
-            reserved_files: 256,
+            reserved_files: 4096,
         }
     }
 }

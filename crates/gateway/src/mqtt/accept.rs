@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{MqttSettings, Shared, connection};
 use crate::broker::Counters;
 use crate::events::{Happening, Outcome};
-use crate::tls::{Refused, Why, handshake};
+use crate::tls::{Full, Refused, Why, handshake};
 
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4_096;
@@ -40,7 +40,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// The most connections: what is asked for, or what the limit on open files leaves.
 pub(super) fn max_connections(settings: &MqttSettings) -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let left = files.saturating_sub(settings.reserved_files).max(1);
+    let left = files - settings.reserved_files.min(files / 2);
     let most = usize::try_from(left)
         .unwrap_or(usize::MAX)
         .min(settings.max_connections);
@@ -121,7 +121,7 @@ fn welcome(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
             refuse(
                 shared,
                 peer,
-                &Why::NotAdmitted("too many connections".to_owned()).into(),
+                &Why::Full(Full::Files).into(),
             );
             return;
         }

@@ -91,7 +91,7 @@ pub struct Permit {
     state: Arc<Mutex<State>>,
 }
 
-/// Every slot is held by a peer that is in the middle of its handshake, and has not been for long.
+/// Every slot is held: by a peer in the middle of its handshake that has not been for long, or by open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Those of this source.
@@ -100,6 +100,9 @@ pub enum Full {
     /// All.
     #[error("too many handshakes under way")]
     Total,
+    /// As many connections are open as the limit on open files allows.
+    #[error("too many connections")]
+    Files,
 }
 
 impl Gate {

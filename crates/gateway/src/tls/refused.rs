@@ -59,6 +59,8 @@ pub enum Why {
     Full(super::Full),
     /// A certificate was fine, but its device is not wanted.
     NotAdmitted(String),
+    /// It finished its handshake and said no more.
+    NoConnect,
 }
 
 /// A peer that was not let in.
@@ -108,7 +110,7 @@ impl Why {
     const fn is_faceless(&self) -> bool {
         matches!(
             self,
-            Self::GaveWay { .. } | Self::Slow { spoke: false } | Self::Full(super::Full::Total)
+            Self::GaveWay { .. } | Self::Slow { spoke: false } | Self::Full(super::Full::Total | super::Full::Files)
         )
     }
 
@@ -128,6 +130,7 @@ impl Why {
             Self::RefusedUs(_) => 11,
             Self::Full(_) => 12,
             Self::NotAdmitted(_) => 13,
+            Self::NoConnect => 14,
         }
     }
 }
@@ -163,6 +166,7 @@ impl std::fmt::Display for Why {
             Self::Certificate(why) | Self::NotAdmitted(why) => f.write_str(why),
             Self::RefusedUs(how) => write!(f, "does not trust this gateway: {how}"),
             Self::Full(full) => full.fmt(f),
+            Self::NoConnect => f.write_str("sent no CONNECT in time"),
         }
     }
 }

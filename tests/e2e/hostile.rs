@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
 use stockade_e2e::session::Connection;
-use stockade_e2e::tools::{text, without};
+use stockade_e2e::tools::{pause, root, text, without};
 use stockade_e2e::{Device, Gateway};
 use stockade_load::wire::{self, Five};
 
@@ -71,6 +71,44 @@ fn silent_sockets_stop_nobody() -> Result<()> {
         silent.push(socket);
     }
     others_are_served(&gateway, &device)
+}
+
+#[test]
+fn above_the_limit_on_open_files_newcomers_are_refused_and_nothing_else_suffers() -> Result<()> {
+    if without(&["openssl", "curl", "mosquitto_pub", "prlimit"]) {
+        return Ok(());
+    }
+    // Half of them are for connections.
+    let gateway = Gateway::with_open_files(240)?;
+    gateway.install(&root().join("tests/profiles/probe.toml"))?;
+    let (porch, hall) = (
+        gateway.enrol("probe", "porch")?,
+        gateway.enrol("probe", "hall")?,
+    );
+    let (mut open, _) = Connection::resume(&porch, "porch", Five(true))?;
+    open.subscribe("probe/+/report", 0)?;
+    let mut sockets = Vec::new();
+    for number in 0..180_u8 {
+        sockets.push(connect_from(
+            Ipv4Addr::new(127, 0, 0, 2 + number % 3),
+            porch.port,
+        )?);
+    }
+    let told = gateway.event("the refusal", |event| {
+        event["reason"] == "too many connections" && event["control"] == "comms"
+    })?;
+    assert_eq!(told["outcome"], "refused");
+    // The one that is in stays in, the operator is heard, and devices can still enrol.
+    gateway.enrol("probe", "attic")?;
+    gateway.cli(&["publish", "probe/porch/command", "still there?"])?;
+    let mut packet = Vec::new();
+    wire::publish(Five(true), "probe/porch/report", Some(9), b"x", &mut packet);
+    open.send(&packet)?;
+    let (first, _) = open.packet(Duration::from_secs(5))?.context("no answer")?;
+    assert!([wire::PUBLISH, wire::PUBACK].contains(&(first >> 4)));
+    drop(sockets);
+    pause(Duration::from_millis(300));
+    others_are_served(&gateway, &hall)
 }
 
 #[test]

@@ -4,9 +4,12 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::Result;
+use rustls::NamedGroup;
 use serde_json::Value;
+use stockade_e2e::session::Connection;
 use stockade_e2e::tools::{finish, text, without};
 use stockade_e2e::{Device, Gateway};
+use stockade_load::wire::Five;
 
 /// `openssl s_client` with one version, able to offer what today's defaults no longer allow.
 fn offer(version: &str, port: u16, device: Option<&Device>) -> Result<Output> {
@@ -122,43 +125,71 @@ fn tls_1_2_is_spoken_only_where_the_configuration_allows_it() -> Result<()> {
     let device = gateway.enrol("probe", "porch")?;
     let output = offer("-tls1_2", device.port, Some(&device))?;
     assert!(text(&output).contains("TLSv1.2"), "{}", text(&output));
-    // AEAD and ECDHE only: a CBC suite alone is refused.
-    let mut weak = Command::new("openssl");
-    weak.args([
-        "s_client",
-        "-tls1_2",
-        "-brief",
-        "-cipher",
-        "ECDHE-ECDSA-AES128-SHA256",
-    ]);
-    weak.args(["-connect", &format!("127.0.0.1:{}", device.port)]);
-    let output = finish(&mut weak, Duration::from_secs(15))?;
-    assert!(
-        !output.status.success(),
-        "a CBC suite was accepted: {}",
-        text(&output)
-    );
+    // AEAD and ECDHE only: a CBC suite alone is refused, and one that is fine shows that it is the suite.
+    for (suite, taken) in [
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", true),
+        ("ECDHE-ECDSA-AES128-SHA256", false),
+        ("ECDHE-ECDSA-AES256-SHA", false),
+    ] {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-tls1_2", "-brief", "-cipher", suite]);
+        command.args(["-connect", &format!("127.0.0.1:{}", device.port)]);
+        command.arg("-CAfile").arg(&device.ca);
+        command.arg("-cert").arg(&device.certificate);
+        command.arg("-key").arg(&device.key);
+        let output = finish(&mut command, Duration::from_secs(15))?;
+        let said = text(&output);
+        assert_eq!(output.status.success(), taken, "{suite}: {said}");
+        assert!(
+            taken || said.contains("alert handshake failure"),
+            "{suite}: {said}"
+        );
+    }
     Ok(())
 }
 
 #[test]
-fn a_client_without_a_certificate_gets_no_answer_to_connect() -> Result<()> {
-    if without(&["openssl", "mosquitto_pub"]) {
+fn a_client_without_a_certificate_is_refused_and_recorded() -> Result<()> {
+    if without(&["openssl", "curl", "mosquitto_pub"]) {
         return Ok(());
     }
-    let gateway = Gateway::start()?;
-    let port = gateway.address("mqtt")?.port().to_string();
-    let mut command = Command::new("mosquitto_pub");
-    command.args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "--insecure",
-        "--tls-use-os-certs",
-    ]);
-    command.args(["-t", "a", "-m", "b", "-q", "1"]);
-    let output = finish(&mut command, Duration::from_secs(15))?;
-    assert!(!output.status.success());
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let publish = |identity: &[&str]| -> Result<Output> {
+        let mut command = Command::new("mosquitto_pub");
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &device.port.to_string(),
+            "-i",
+            "porch",
+        ]);
+        command.arg("--cafile").arg(&device.ca).args(identity);
+        command.args(["-t", "probe/porch/report", "-m", "b", "-q", "1"]);
+        finish(&mut command, Duration::from_secs(15))
+    };
+    let (certificate, key) = (
+        device.certificate.display().to_string(),
+        device.key.display().to_string(),
+    );
+    let output = publish(&["--cert", &certificate, "--key", &key])?;
+    assert!(output.status.success(), "with one: {}", text(&output));
+    assert!(!publish(&[])?.status.success(), "without one");
+    gateway.event("the refusal", |event| {
+        mentions(event, &["refused", "credentials", "no device certificate"])
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_client_that_knows_it_gets_the_key_exchange_that_outlasts_quantum_computers() -> Result<()> {
+    if without(&["openssl", "curl"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let device = gateway.enrol("probe", "porch")?;
+    let (connection, _) = Connection::resume(&device, "porch", Five(true))?;
+    assert_eq!(connection.key_exchange(), Some(NamedGroup::X25519MLKEM768));
     Ok(())
 }

@@ -39,6 +39,22 @@ fn a_data_directory_in_use_is_refused_and_the_error_says_by_whom() -> Result<()>
 }
 
 #[test]
+fn a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is() -> Result<()> {
+    let mut gateway = Gateway::start()?;
+    gateway.stop()?;
+    let format = gateway.data().join("FORMAT");
+    let newer = fs_err::read_to_string(&format)?.replacen('1', "999", 1);
+    fs_err::write(&format, &newer)?;
+    let config = gateway.folder().join("stockade.toml").display().to_string();
+    let output = finish(&mut gateway.command(&["up", "--config", &config]), PATIENCE)?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("has format 999"), "{said}");
+    assert_eq!(fs_err::read_to_string(&format)?, newer);
+    Ok(())
+}
+
+#[test]
 fn a_port_in_use_is_refused_by_number() -> Result<()> {
     let gateway = Gateway::start()?;
     let port = gateway.address("mqtt")?.port();

@@ -21,6 +21,7 @@ pub struct Gateway {
     child: Option<Child>,
     addresses: Value,
     demo: bool,
+    open_files: Option<u32>,
 }
 
 impl Gateway {
@@ -44,6 +45,14 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Starts where so many files may be open, and no more.
+    pub fn with_open_files(limit: u32) -> Result<Self> {
+        let mut gateway = Self::prepared("")?;
+        gateway.open_files = Some(limit);
+        gateway.up()?;
+        Ok(gateway)
+    }
+
     /// Configured, not started yet.
     pub fn prepared(settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
@@ -58,6 +67,7 @@ impl Gateway {
             child: None,
             addresses: Value::Null,
             demo: false,
+            open_files: None,
         })
     }
 
@@ -81,6 +91,15 @@ impl Gateway {
         command.arg(self.folder.path().join("stockade.toml"));
         if self.demo {
             command.arg("--demo");
+        }
+        if let Some(limit) = self.open_files {
+            let mut limited = Command::new("prlimit");
+            limited
+                .current_dir(self.folder.path())
+                .arg(format!("--nofile={limit}:{limit}"))
+                .arg(command.get_program())
+                .args(command.get_args());
+            command = limited;
         }
         command
             .stdin(Stdio::null())

@@ -95,6 +95,12 @@ impl Connection {
         Ok((connection, present))
     }
 
+    /// The key exchange that was agreed on.
+    pub fn key_exchange(&self) -> Option<rustls::NamedGroup> {
+        let group = self.stream.conn.negotiated_key_exchange_group();
+        group.map(|group| group.name())
+    }
+
     /// Subscribes and waits for the answer.
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> Result<()> {
         let mut packet = Vec::new();

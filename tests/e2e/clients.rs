@@ -80,6 +80,31 @@ fn paho_publishes_and_receives_at_every_qos_in_both_versions() -> Result<()> {
 }
 
 #[test]
+fn paho_asks_and_is_answered_shares_a_subscription_and_leaves_a_will() -> Result<()> {
+    if without(&["openssl", "curl", "paho-mqtt"]) {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let (asker, helper) = (
+        gateway.enrol("probe", "porch")?,
+        gateway.enrol("probe", "hall")?,
+    );
+    let mut client = script("paho_features.py")?;
+    client.arg(asker.port.to_string()).arg(&asker.ca);
+    for device in [&asker, &helper] {
+        client
+            .arg(&device.id)
+            .args([&device.certificate, &device.key]);
+    }
+    assert_eq!(succeed(&mut client)?.trim(), "ok");
+    gateway.event("the will that was refused", |event| {
+        let event = event.to_string();
+        event.contains("will") && event.contains("porch") && event.contains("refused")
+    })?;
+    Ok(())
+}
+
+#[test]
 fn a_topic_outside_the_profile_is_refused_and_recorded() -> Result<()> {
     if tools_are_missing() {
         return Ok(());

@@ -98,7 +98,7 @@ impl Connection {
     /// The key exchange that was agreed on.
     pub fn key_exchange(&self) -> Option<rustls::NamedGroup> {
         let group = self.stream.conn.negotiated_key_exchange_group();
-        group.map(|group| group.name())
+        group.map(rustls::crypto::SupportedKxGroup::name)
     }
 
     /// Subscribes and waits for the answer.

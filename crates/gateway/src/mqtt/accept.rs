@@ -118,11 +118,7 @@ fn welcome(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
         (Some(open), Ok(permit)) => (open, permit),
         (None, _) => {
             count(shared, |c| &c.shed);
-            refuse(
-                shared,
-                peer,
-                &Why::Full(Full::Files).into(),
-            );
+            refuse(shared, peer, &Why::Full(Full::Files).into());
             return;
         }
         (_, Err(full)) => {

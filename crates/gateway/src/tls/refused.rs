@@ -91,18 +91,18 @@ impl Why {
     }
 
     /// What is summed up with what. Most texts are a stranger's to choose, so they are not told apart; what was wrong
-    /// with a certificate is, as far as it falls into one of a few boxes: one device's expired certificate must not
-    /// hide that another one's is for another model, behind the same address.
-    fn kind(&self, device: Option<&str>) -> (u8, u8) {
-        let of = match self {
+    /// with a certificate is, up to [`MAX_REASONS`]: one device's expired certificate must not hide that another one's
+    /// is for another model, behind the same address.
+    fn kind(&self, device: Option<&str>) -> Kind {
+        let reason = match self {
             Self::Certificate(why) | Self::NotAdmitted(why) => {
                 let mut hash = DefaultHasher::new();
                 (device, why).hash(&mut hash);
-                hash.finish().to_le_bytes()[0] % BOXES
+                hash.finish()
             }
-            _ => 0,
+            _ => REST,
         };
-        (self.number(), of)
+        (self.number(), reason)
     }
 
     /// Whether it says nothing about who it was: then all sources are summed up, for a crowd of them would drive
@@ -110,7 +110,9 @@ impl Why {
     const fn is_faceless(&self) -> bool {
         matches!(
             self,
-            Self::GaveWay { .. } | Self::Slow { spoke: false } | Self::Full(super::Full::Total | super::Full::Files)
+            Self::GaveWay { .. }
+                | Self::Slow { spoke: false }
+                | Self::Full(super::Full::Total | super::Full::Files)
         )
     }
 
@@ -191,7 +193,11 @@ impl Refused {
 /// For how long refusals of one kind from one source are summed up.
 const SUMMED: Duration = Duration::seconds(10);
 /// How many reasons of one kind from one source are told apart.
-const BOXES: u8 = 16;
+const MAX_REASONS: usize = 16;
+/// The reason that stands for all that are not told apart.
+const REST: u64 = 0;
+/// A kind of refusal, and which reason.
+type Kind = (u8, u64);
 /// How many sources are told apart; all others together are one more.
 const MAX_SOURCES: usize = 1_024;
 
@@ -203,7 +209,7 @@ pub struct Refusals {
 
 #[derive(Debug)]
 struct Open {
-    sums: BTreeMap<(Option<Source>, (u8, u8)), Sum>,
+    sums: BTreeMap<(Option<Source>, Kind), Sum>,
     swept: OffsetDateTime,
 }
 
@@ -231,6 +237,10 @@ impl Refusals {
         let peer = happening.peer.filter(|_| !why.is_faceless());
         let source = peer.map(|peer| Source::of(peer.ip()));
         let mut key = (source, why.kind(happening.device.as_deref()));
+        let same = (source, (key.1.0, 0))..=(source, (key.1.0, u64::MAX));
+        if !open.sums.contains_key(&key) && open.sums.range(same).count() >= MAX_REASONS {
+            key.1.1 = REST;
+        }
         if open.sums.len() >= MAX_SOURCES && !open.sums.contains_key(&key) {
             // Looking for room costs a walk through all of it: once a second is enough.
             if now < open.swept || now - open.swept >= Duration::SECOND {
@@ -336,20 +346,23 @@ mod tests {
     #[test]
     fn one_reason_does_not_hide_another_behind_the_same_address() {
         let (refusals, log) = (Refusals::default(), EventLog::default());
-        let reasons = [
-            "its certificate expired",
-            "its certificate is forged",
-            "its certificate expired",
-        ];
-        for why in reasons {
+        let refuse = |why: &str| {
             let refused = Refused::from(Why::Certificate(why.to_owned()));
             let happening = refused.happening(Some("192.0.2.1:5".parse().unwrap()), Some("porch"));
             refusals.record(&log, at(0), &refused.why, happening);
+        };
+        for why in ["it expired", "it is forged", "it expired"] {
+            refuse(why);
         }
         let told: Vec<String> = log.latest(None, 10).into_iter().map(|e| e.reason).collect();
+        assert_eq!(told, ["it is forged", "it expired"]);
+        for number in 0..100 {
+            refuse(&format!("it is odd in way {number}"));
+        }
         assert_eq!(
-            told,
-            ["its certificate is forged", "its certificate expired"]
+            log.latest(None, 1_000).len(),
+            MAX_REASONS + 1,
+            "and yet nobody fills the log by having ever other faults"
         );
     }
 

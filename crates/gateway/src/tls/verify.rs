@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
 use time::OffsetDateTime;
@@ -278,6 +278,9 @@ fn why(error: &Error) -> String {
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not for clients".to_owned()
+        }
+        CertificateError::Other(OtherError(why)) => {
+            format!("its certificate is not acceptable: {why}")
         }
         other => format!("its certificate is not acceptable: {other}"),
     }

@@ -282,7 +282,10 @@ fn what_was_read_back_counts_towards_the_next_round() {
     };
     let mut broker = Broker::new(limits, bus, Arc::default());
     let mut replay = Replay::default();
-    let records = w.disk.read(Stream::Sessions, Seq::ZERO, usize::MAX).unwrap();
+    let records = w
+        .disk
+        .read(Stream::Sessions, Seq::ZERO, usize::MAX)
+        .unwrap();
     for (seq, record) in records {
         broker
             .handle_replay(&mut replay, seq.get(), &record, w.now)

@@ -24,6 +24,8 @@ pub(crate) struct Device {
     /// Its connections come from more than one address.
     pub(crate) spread: bool,
     pub(crate) sightings: Option<Box<Sightings>>,
+    /// When it was last told that its key is cloned.
+    cloned: Option<u64>,
 }
 
 /// A rate limit's state: the generic cell rate algorithm (ITU-T I.371), in nanoseconds.
@@ -82,11 +84,24 @@ impl Device {
             sessions: Vec::new(),
             spread: false,
             sightings: None,
+            cloned: None,
         }
     }
 
     pub(crate) fn id(&self) -> &DeviceId {
         &self.policy.device().id
+    }
+
+    /// Whether a cloned key is news: two keepers that go on quarrelling in quarantine are told once in a while, not at
+    /// every turn.
+    fn tell_cloned(&mut self, now: u64) -> bool {
+        let news = self
+            .cloned
+            .is_none_or(|told| now.saturating_sub(told) > clone::WINDOW);
+        if news {
+            self.cloned = Some(now);
+        }
+        news
     }
 
     /// Takes back what `within_rate` counted last.
@@ -136,6 +151,10 @@ impl Broker {
             return;
         }
         let zone_changed = device.policy.quarantined() != policy.quarantined();
+        if zone_changed && !policy.quarantined() {
+            // Released: whoever still quarrels is news again.
+            device.cloned = None;
+        }
         let known = !device.policy.is_nothing();
         device.policy = Arc::clone(policy);
         device.buckets = vec![Bucket::default(); policy.rules()].into();
@@ -321,14 +340,18 @@ impl Broker {
             .filter(|other| other.peer.ip() != ip && other.conn > conn)
             .max_by_key(|other| other.conn);
         let Some(newer) = newer else { return };
-        if clone::side_by_side(&mut suspected, newer.connected, out.now.mono) {
+        let (of, newer) = (session.device, (newer.peer, newer.connected));
+        if clone::side_by_side(&mut suspected, newer.1, out.now.mono)
+            && let Some(device) = self.devices.get_mut(of)
+            && device.tell_cloned(out.now.mono)
+        {
             out.reports.push(Report::Cloned {
                 device: device.id().clone(),
-                peer: newer.peer,
+                peer: newer.0,
                 reason: format!(
                     "cloned key: {} and {} use its certificate at the same time",
                     ip,
-                    newer.peer.ip()
+                    newer.0.ip()
                 ),
             });
         }
@@ -369,7 +392,8 @@ impl Broker {
         let Some(sightings) = device.sightings.as_mut() else {
             return;
         };
-        if sightings.displaced(old.ip(), new.ip(), out.now.mono) {
+        if sightings.displaced(old.ip(), new.ip(), out.now.mono) && device.tell_cloned(out.now.mono)
+        {
             out.reports.push(Report::Cloned {
                 device: device.id().clone(),
                 peer: new,

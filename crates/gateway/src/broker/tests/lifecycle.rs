@@ -280,20 +280,31 @@ fn two_places_that_take_the_session_from_each_other_are_a_clone_if_both_live() {
     for alive in [true, false] {
         let mut w = World::new();
         let id = crate::name::DeviceId::new("b").unwrap();
-        for n in 0..6u8 {
-            w.client(
-                "b",
-                How {
-                    address: 1 + n % 2,
-                    ..V5
-                },
-            );
-            let displaced = std::net::SocketAddr::from(([10, 0, 0, 1 + (n + 1) % 2], 1));
-            if alive && n > 0 {
-                w.turn(|b, out| b.handle_displaced_alive(&id, displaced, out));
+        let quarrel = |w: &mut World, times: u8| {
+            for n in 0..times {
+                w.client(
+                    "b",
+                    How {
+                        address: 1 + n % 2,
+                        ..V5
+                    },
+                );
+                let displaced = std::net::SocketAddr::from(([10, 0, 0, 1 + (n + 1) % 2], 1));
+                if alive && n > 0 {
+                    w.turn(|b, out| b.handle_displaced_alive(&id, displaced, out));
+                }
+                w.pass(1);
             }
-            w.pass(1);
+            w.told().len()
+        };
+        assert_eq!(quarrel(&mut w, 6), usize::from(alive));
+        assert_eq!(quarrel(&mut w, 20), 0, "told once, not at every turn");
+        // Quarantined and released: whoever quarrels then is news.
+        for quarantined in [true, false] {
+            let policy = super::world::policy("b", 1, "home/#", quarantined);
+            w.turn(|broker, out| broker.set_policy(&policy, out));
         }
-        assert_eq!(!w.told().is_empty(), alive);
+        let _closed = w.told();
+        assert_eq!(quarrel(&mut w, 6), usize::from(alive));
     }
 }

@@ -218,7 +218,8 @@ impl Ours {
 impl Drop for Ours {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Its tasks hold the journal, which must be closed before its files are removed.
+            runtime.shutdown_timeout(Duration::seconds(2).unsigned_abs());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! openssl and curl enrol a device; nobody else gets in.
 
-use anyhow::Result;
-use stockade_e2e::tools::{text, without};
+use anyhow::{Context as _, Result};
+use stockade_e2e::tools::{succeed, text, without};
 use stockade_e2e::{Device, Gateway};
 
 const TOOLS: [&str; 3] = ["openssl", "curl", "mosquitto_pub"];
@@ -20,6 +20,31 @@ fn openssl_and_curl_enrol_a_device_and_it_may_publish() -> Result<()> {
 }
 
 #[test]
+fn the_commands_that_device_add_prints_enrol_it_as_they_stand() -> Result<()> {
+    if without(&TOOLS) {
+        return Ok(());
+    }
+    let gateway = Gateway::with_probe()?;
+    let told = gateway.cli(&["device", "add", "--model", "probe", "porch"])?;
+    let start = told.find("  openssl req").context("no commands")?;
+    let commands = told.get(start..).unwrap_or_default();
+    let folder = gateway.folder();
+    fs_err::copy(gateway.data().join("ca.pem"), folder.join("ca.pem"))?;
+    let mut shell = std::process::Command::new("sh");
+    succeed(shell.current_dir(folder).args(["-ec", commands]))?;
+    let device = Device {
+        id: "porch".to_owned(),
+        key: folder.join("porch.key"),
+        certificate: folder.join("porch.pem"),
+        ca: folder.join("ca.pem"),
+        port: gateway.address("mqtt")?.port(),
+    };
+    let output = device.publish("mqttv5", "1", "probe/porch/report", "hello")?;
+    assert!(output.status.success(), "{}", text(&output));
+    Ok(())
+}
+
+#[test]
 fn the_certificate_names_the_device_by_its_spiffe_id() -> Result<()> {
     if without(&TOOLS) {
         return Ok(());
@@ -29,7 +54,7 @@ fn the_certificate_names_the_device_by_its_spiffe_id() -> Result<()> {
     let mut look = std::process::Command::new("openssl");
     look.args(["x509", "-noout", "-ext", "subjectAltName", "-in"])
         .arg(&device.certificate);
-    let names = stockade_e2e::tools::succeed(&mut look)?;
+    let names = succeed(&mut look)?;
     assert!(
         names.contains("URI:spiffe://stockade.local/device/probe/porch"),
         "{names}"

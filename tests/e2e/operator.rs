@@ -341,3 +341,37 @@ fn completions_and_manual_pages_cover_every_command() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_log_can_have_a_line_of_json_for_every_event() -> Result<()> {
+    if without(&["openssl", "curl", "mosquitto_pub"]) {
+        return Ok(());
+    }
+    let gateway =
+        Gateway::start_with("[log]\nlevel = \"warn,stockade::events=debug\"\nformat = \"json\"\n")?;
+    gateway.install(&root().join("tests/profiles/probe.toml"))?;
+    let device = gateway.enrol("probe", "porch")?;
+    device.publish("mqttv5", "1", "probe/hall/report", "not mine")?;
+    let event = gateway.event("the refusal", |event| {
+        event["outcome"] == "refused" && event["device"] == "porch"
+    })?;
+    let said = gateway.said();
+    let lines = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines
+        .filter(|line| line["target"] == "stockade::events")
+        .find(|line| line["fields"]["seq"] == event["seq"])
+        .context("no line in the log")?;
+    let fields = &line["fields"];
+    for (name, same) in [
+        ("outcome", "outcome"),
+        ("control", "control"),
+        ("device", "device"),
+        ("peer", "peer"),
+        ("message", "reason"),
+    ] {
+        assert_eq!(fields[name], event[same], "{line}");
+    }
+    Ok(())
+}

@@ -62,6 +62,33 @@ pub struct Event {
     pub reason: String,
 }
 
+impl Event {
+    /// One line with fields: an alarm is worth waking someone, and what a stranger can cause is for who asks for it.
+    fn log(&self) {
+        let (outcome, device) = (self.outcome.as_str(), self.device.as_deref());
+        let peer = self.peer.map(tracing::field::display);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "stockade::events",
+                    seq = self.seq,
+                    outcome,
+                    control = self.control,
+                    device,
+                    peer,
+                    "{}",
+                    self.reason
+                )
+            };
+        }
+        match self.outcome {
+            Outcome::Alarm => line!(warn),
+            Outcome::Changed => line!(info),
+            Outcome::Admitted | Outcome::Refused => line!(debug),
+        }
+    }
+}
+
 /// What a caller knows of an event; the log adds number and time.
 #[derive(Debug, Clone)]
 pub struct Happening {
@@ -115,6 +142,7 @@ impl EventLog {
             peer: what.peer,
             reason: printable(&what.reason),
         };
+        event.log();
         recent.next += 1;
         if recent.events.len() == KEPT {
             recent.events.pop_front();

@@ -8,6 +8,7 @@ use stockade_mqtt::{ConnAck, ConnAckProperties, Connect, ReasonCode, Text, Versi
 use stockade_profile::Control;
 
 use super::counters::bump;
+use super::message::put;
 use super::outbox::{Closing, Outbox};
 use super::record::Record;
 use super::session::{Live, Session, Will};
@@ -345,10 +346,7 @@ impl Broker {
                 ..ConnAckProperties::default()
             },
         };
-        let before = out.len();
-        if connack.encode(packet.version, out).is_err() {
-            out.truncate(before);
-        }
+        put(out, |out| connack.encode(packet.version, out));
     }
 }
 
@@ -436,8 +434,5 @@ pub(crate) fn put_connack_error(version: Version, reason: ReasonCode, out: &mut 
         reason,
         properties: ConnAckProperties::default(),
     };
-    let before = out.len();
-    if connack.encode(version, out).is_err() {
-        out.truncate(before);
-    }
+    put(out, |out| connack.encode(version, out));
 }

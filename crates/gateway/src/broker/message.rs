@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use stockade_mqtt::{
-    Delivery, Disconnect, Limits, Packet, PacketId, Publish, ReasonCode, Sender, SubscriptionId,
-    TopicName, Version, frame,
+    Delivery, Disconnect, EncodeError, Limits, Packet, PacketId, Publish, ReasonCode, Sender,
+    SubscriptionId, TopicName, Version, frame,
 };
 
 use super::Now;
@@ -89,9 +89,14 @@ pub(crate) fn put_wire(publish: &Publish<'_>, out: &mut Vec<u8>) {
     kept.retain = false;
     kept.properties.topic_alias = None;
     kept.properties.subscription_ids = (&[][..]).into();
+    // Cannot fail: it was decoded from a packet no larger. An empty message reads back as none.
+    put(out, |out| kept.encode(Version::V5, out));
+}
+
+/// Appends a packet, or nothing if it cannot be written.
+pub(crate) fn put(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>) {
     let before = out.len();
-    if kept.encode(Version::V5, out).is_err() {
-        // Cannot be: it was decoded from a packet no larger. An empty message reads back as none.
+    if encode(out).is_err() {
         out.truncate(before);
     }
 }
@@ -211,11 +216,6 @@ fn alias_out(live: &mut Live, p: &mut Publish<'_>) -> bool {
 
 /// Writes a DISCONNECT of the server (MQTT 5 only).
 pub(crate) fn put_disconnect(reason: ReasonCode, out: &mut Vec<u8>) {
-    let before = out.len();
-    if Disconnect::with_reason(reason)
-        .encode(Version::V5, out)
-        .is_err()
-    {
-        out.truncate(before);
-    }
+    let disconnect = Disconnect::with_reason(reason);
+    put(out, |out| disconnect.encode(Version::V5, out));
 }

@@ -1,10 +1,13 @@
 //! PUBLISH from a client: alias, policy, journal, delivery, acknowledgement (MQTT 5 §3.3.4, §4.3).
 
-use stockade_mqtt::{Ack, AckKind, Delivery, PacketId, Publish, ReasonCode, TopicName, Version};
+use stockade_mqtt::{
+    Ack, AckKind, Delivery, EncodeError, PacketId, Publish, ReasonCode, TopicName, Version,
+};
 use stockade_store::BusError;
 
 use super::counters::bump;
 use super::deliver::{Inbound, Routed};
+use super::message::put;
 use super::record::Record;
 use super::{Broker, Flow, Handle, Output, Report};
 use crate::policy::Denied;
@@ -347,17 +350,24 @@ impl Broker {
 
     /// Writes an acknowledgement that waits for the journal position `gate`.
     pub(crate) fn acknowledge(&mut self, handle: Handle, answer: Answer, out: &mut Output) -> Flow {
+        let ack = Ack::with_reason(answer.id, answer.reason);
+        self.answer(handle, answer.gate, out, |bytes| {
+            ack.encode(answer.kind, handle.version, bytes)
+        })
+    }
+
+    /// Writes an answer that waits for the journal position `gate`.
+    pub(crate) fn answer(
+        &mut self,
+        handle: Handle,
+        gate: u64,
+        out: &mut Output,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Flow {
         let Some(live) = self.live(handle).and_then(|s| s.live.as_mut()) else {
             return Flow::Close;
         };
-        let listed = live.outbox.push(answer.gate, |bytes| {
-            let before = bytes.len();
-            let ack = Ack::with_reason(answer.id, answer.reason);
-            if ack.encode(answer.kind, handle.version, bytes).is_err() {
-                bytes.truncate(before);
-            }
-        });
-        if listed {
+        if live.outbox.push(gate, |bytes| put(bytes, encode)) {
             out.dirty.push(std::sync::Arc::clone(&live.outbox));
         }
         Flow::Continue

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stockade_mqtt::{Ack, AckKind, PacketId};
 
 use super::counters::bump;
-use super::message::{Copy, Put, put_copy};
+use super::message::{Copy, Put, put, put_copy};
 use super::record::Record;
 use super::{Broker, Output};
 
@@ -50,13 +50,9 @@ impl Broker {
                         continue;
                     };
                     let listed = live.outbox.push(gate, |bytes| {
-                        let before = bytes.len();
-                        if Ack::success(id)
-                            .encode(AckKind::PubRel, version, bytes)
-                            .is_err()
-                        {
-                            bytes.truncate(before);
-                        }
+                        put(bytes, |bytes| {
+                            Ack::success(id).encode(AckKind::PubRel, version, bytes)
+                        });
                     });
                     Put::Sent(listed)
                 }

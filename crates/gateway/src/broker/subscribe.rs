@@ -53,17 +53,11 @@ impl Broker {
             properties: AckProperties::default(),
             reasons: reasons.as_slice().into(),
         };
-        let Some(live) = self.live(handle).and_then(|s| s.live.as_mut()) else {
-            return Flow::Close;
-        };
-        let listed = live.outbox.push(gate, |bytes| {
-            let before = bytes.len();
-            if answer.encode(handle.version, bytes).is_err() {
-                bytes.truncate(before);
-            }
+        let flow = self.answer(handle, gate, out, |bytes| {
+            answer.encode(handle.version, bytes)
         });
-        if listed {
-            out.dirty.push(Arc::clone(&live.outbox));
+        if flow != Flow::Continue {
+            return flow;
         }
         for (filter, subscription) in retained {
             self.send_retained(handle, filter, &subscription, id, out);
@@ -312,18 +306,8 @@ impl Broker {
             properties: AckProperties::default(),
             reasons: reasons.as_slice().into(),
         };
-        let Some(live) = self.live(handle).and_then(|s| s.live.as_mut()) else {
-            return Flow::Close;
-        };
-        let listed = live.outbox.push(gate, |bytes| {
-            let before = bytes.len();
-            if answer.encode(handle.version, bytes).is_err() {
-                bytes.truncate(before);
-            }
-        });
-        if listed {
-            out.dirty.push(Arc::clone(&live.outbox));
-        }
-        Flow::Continue
+        self.answer(handle, gate, out, |bytes| {
+            answer.encode(handle.version, bytes)
+        })
     }
 }

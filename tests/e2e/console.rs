@@ -89,6 +89,43 @@ fn pages_come_with_a_policy_that_starts_from_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Where a log-in with this password leads, or the status that refuses it.
+fn log_in(gateway: &Gateway, password: &str) -> Result<String> {
+    let form = format!("username=admin&password={password}");
+    let (status, answer) = curl(gateway, "/login", &["-d", &form])?;
+    let location = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "))
+        .map(|place| place.trim().to_owned());
+    Ok(location.unwrap_or_else(|| status.to_string()))
+}
+
+#[test]
+fn a_lost_password_is_replaced_by_another_that_works_once() -> Result<()> {
+    if without(&["curl"]) {
+        return Ok(());
+    }
+    let mut gateway = Gateway::start()?;
+    let lost = password(&gateway)?;
+    assert_eq!(log_in(&gateway, &lost)?, "/password");
+    assert_eq!(log_in(&gateway, "something else")?, "401");
+    // Not while it runs: the directory is in use.
+    let reset = ["admin", "reset-password"];
+    let output = finish(&mut gateway.command(&reset), Duration::from_secs(20))?;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    gateway.stop()?;
+    let said = gateway.cli(&reset)?;
+    let (_, fresh) = said
+        .trim()
+        .split_once("one-time password ")
+        .context("no password")?;
+    assert_ne!(fresh, lost);
+    gateway.up()?;
+    assert_eq!(log_in(&gateway, &lost)?, "401");
+    assert_eq!(log_in(&gateway, fresh)?, "/password");
+    Ok(())
+}
+
 /// Chromium with a device to look at, and what else the page is told.
 fn chromium(gateway: &Gateway, provoke: &[String]) -> Result<()> {
     let mut browser = script("console_page.py")?;

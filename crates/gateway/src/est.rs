@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full as Whole, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -164,14 +164,16 @@ impl Est {
         identity: Option<PeerIdentity>,
     ) -> Result<Response<Whole<Bytes>>, std::convert::Infallible> {
         let (head, body) = request.into_parts();
+        // Refused before it is asked for (RFC 9110 §10.1.1): who sent it all might miss the answer.
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > self.settings.body_limit {
+            return Ok(too_long());
+        }
         let body = Limited::new(body, self.settings.body_limit).collect();
         let body = match tokio::time::timeout(self.settings.patience, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Ok(plain(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "the body is too long for a certificate request",
-                ));
+                return Ok(too_long());
             }
             Ok(Err(_)) => return Ok(plain(StatusCode::BAD_REQUEST, "the body broke off")),
             Err(_elapsed) => {
@@ -210,6 +212,13 @@ impl Est {
     fn clock(&self) -> &Clock {
         self.pki.clock()
     }
+}
+
+fn too_long() -> Response<Whole<Bytes>> {
+    plain(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the body is too long for a certificate request",
+    )
 }
 
 /// Listens for devices that enrol.

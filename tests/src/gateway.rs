@@ -80,6 +80,11 @@ impl Gateway {
 
     /// Starts `up` on the data directory as it is, and waits until it says where it listens.
     pub fn up(&mut self) -> Result<()> {
+        self.up_with(|_| ())
+    }
+
+    /// The same, with something changed about the command.
+    pub fn up_with(&mut self, change: impl FnOnce(&mut Command)) -> Result<()> {
         // Left by an earlier run that was killed; its addresses would be taken for ours.
         drop(fs_err::remove_file(self.said_addresses()));
         let log = fs_err::OpenOptions::new()
@@ -101,6 +106,7 @@ impl Gateway {
                 .args(command.get_args());
             command = limited;
         }
+        change(&mut command);
         command
             .stdin(Stdio::null())
             .stdout(log.into_file())

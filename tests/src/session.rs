@@ -55,6 +55,15 @@ impl Connection {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self> {
         let tcp = TcpStream::connect(("127.0.0.1", device.port))?;
+        Self::over(tcp, device, five, versions)
+    }
+
+    fn over(
+        tcp: TcpStream,
+        device: &Device,
+        five: Five,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(TURN))?;
         let name = ServerName::try_from("127.0.0.1")?;
@@ -78,8 +87,22 @@ impl Connection {
         client_id: &str,
         five: Five,
     ) -> Result<(Self, bool)> {
-        let mut connection = Self::open(device, five, versions)?;
-        let mut packet = Vec::new();
+        Self::open(device, five, versions)?.greet(client_id)
+    }
+
+    /// The same over a TCP connection that is there already, perhaps from another address.
+    pub fn resume_on(
+        tcp: TcpStream,
+        device: &Device,
+        client_id: &str,
+        five: Five,
+    ) -> Result<(Self, bool)> {
+        Self::over(tcp, device, five, ALL_VERSIONS)?.greet(client_id)
+    }
+
+    fn greet(mut self, client_id: &str) -> Result<(Self, bool)> {
+        let (five, mut packet) = (self.five, Vec::new());
+        let connection = &mut self;
         wire::resume(five, client_id, &mut packet);
         connection.send(&packet)?;
         let (first, body) = connection
@@ -92,7 +115,7 @@ impl Connection {
         );
         wire::granted(five, &body)?;
         let present = body.first() == Some(&1);
-        Ok((connection, present))
+        Ok((self, present))
     }
 
     /// The key exchange that was agreed on.

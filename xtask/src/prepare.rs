@@ -15,7 +15,7 @@ struct Needed {
     why: &'static str,
 }
 
-const NEEDED: [Needed; 7] = [
+const NEEDED: [Needed; 8] = [
     Needed {
         program: "openssl",
         package: "openssl",
@@ -45,6 +45,11 @@ const NEEDED: [Needed; 7] = [
         program: "chromedriver",
         package: "chromium-driver",
         why: "drives chromium",
+    },
+    Needed {
+        program: "faketime",
+        package: "faketime",
+        why: "gives the gateway a clock that is wrong",
     },
     Needed {
         program: "python3",

@@ -1,17 +1,19 @@
 //! The vault itself: from the bus through the treatments into the store, and out again.
 
+mod query;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stockade_profile::{Generalisation, Profile, Schema, Scope, Treatment};
+use stockade_profile::{Generalisation, Profile, Schema, Treatment};
 use stockade_store::telemetry::{Record, RecordError};
 use stockade_store::{Batch, Bus, BusError, Scan, Seq, Store, StoreError, Stream, Table};
 use time::OffsetDateTime;
 
+pub use self::query::{MAX_PAGE, Page, Query, Subject};
 use crate::counters::{Counters, Refusal};
-use crate::generalise::instant;
 use crate::keys::{KeyError, Pseudonyms, VaultKey};
 use crate::payload::{PayloadError, decode};
 use crate::record::StoredRecord;
@@ -29,10 +31,6 @@ const KEY_CHECK: &[u8] = b"pseudonym-key";
 
 /// Messages that are treated and committed together.
 const GROUP: usize = 1_000;
-/// Most records in one answer.
-pub const MAX_PAGE: usize = 1_000;
-/// Stored records that one query looks at; it goes on where it stopped.
-const MAX_LOOKED_AT: usize = 20_000;
 /// The counters of messages that name no known data set.
 const UNKNOWN: &str = "(unknown)";
 
@@ -79,43 +77,6 @@ pub struct Ingested {
     pub stored: u64,
     /// Messages refused; [`Vault::counters`] says why.
     pub refused: u64,
-}
-
-/// A device whose records are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// Its model; pseudonyms differ from one to the other.
-    pub model: String,
-    /// Its id.
-    pub device: String,
-}
-
-/// Which records are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query {
-    /// The data set.
-    pub schema: String,
-    /// Only of this device. Answered as far as the records tell: with `device` dropped, none is found.
-    pub subject: Option<Subject>,
-    /// Only records whose `time` is at or after this; those without a time are left out.
-    pub from: Option<OffsetDateTime>,
-    /// Only records whose `time` is before this; those without a time are left out.
-    pub to: Option<OffsetDateTime>,
-    /// Only records behind this number (before it, when the newest come first).
-    pub after: Option<u64>,
-    /// At most this many; no more than [`MAX_PAGE`] in any case.
-    pub limit: usize,
-    /// The newest first.
-    pub newest_first: bool,
-}
-
-/// A part of the answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page {
-    /// The records.
-    pub records: Vec<StoredRecord>,
-    /// Where to go on (as [`Query::after`]), if there may be more; a page may be short, or empty, and not the last.
-    pub next: Option<u64>,
 }
 
 /// Treats telemetry, keeps the result, and answers questions about it.
@@ -225,42 +186,6 @@ impl Vault {
         }
     }
 
-    /// Stored records in the order they came in.
-    pub fn query(&self, query: &Query) -> Result<Page, VaultError> {
-        let limit = query.limit.clamp(1, MAX_PAGE);
-        let wanted = self.wanted_devices(query)?;
-        let mut page = Page {
-            records: Vec::new(),
-            next: query.after,
-        };
-        let mut looked_at = 0;
-        loop {
-            let piece = MAX_PAGE.min(MAX_LOOKED_AT - looked_at);
-            let mut scan = Scan::prefix(prefix(&query.schema)).limit(piece);
-            scan.reverse = query.newest_first;
-            scan.after = page.next.map(|number| record_key(&query.schema, number));
-            let entries = self.store.scan(RECORDS, scan)?;
-            let is_end = entries.len() < piece;
-            looked_at += entries.len();
-            for (key, bytes) in entries {
-                if page.records.len() == limit {
-                    return Ok(page);
-                }
-                let record = stored_record(&query.schema, &key, &bytes)?;
-                page.next = Some(record.number);
-                if query.matches(&record, wanted.as_deref()) {
-                    page.records.push(record);
-                }
-            }
-            if is_end {
-                return Ok(Page { next: None, ..page });
-            }
-            if looked_at >= MAX_LOOKED_AT {
-                return Ok(page);
-            }
-        }
-    }
-
     /// What became of messages and fields, by data set.
     pub fn counters(&self) -> BTreeMap<String, Counters> {
         self.progress().counters.clone()
@@ -328,21 +253,6 @@ impl Vault {
         let pseudonyms = Arc::new(self.key.pseudonyms(model, schema)?);
         cache.insert(name, Arc::clone(&pseudonyms));
         Ok(pseudonyms)
-    }
-
-    /// What `device` may look like in the records of the wanted device: its id, or its pseudonym in one of the scopes.
-    fn wanted_devices(&self, query: &Query) -> Result<Option<Vec<Value>>, VaultError> {
-        let Some(subject) = &query.subject else {
-            return Ok(None);
-        };
-        let id = Value::Text(subject.device.clone());
-        let pseudonyms = self.key.pseudonyms(&subject.model, &query.schema)?;
-        let mut wanted = Vec::new();
-        for scope in [Scope::Dataset, Scope::Model, Scope::Fleet] {
-            wanted.extend(pseudonyms.of(scope, "device", &id).map(Value::Text));
-        }
-        wanted.push(id);
-        Ok(Some(wanted))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -442,25 +352,6 @@ impl Position {
     }
 }
 
-impl Query {
-    fn matches(&self, record: &StoredRecord, wanted: Option<&[Value]>) -> bool {
-        let is_wanted = |wanted: &[Value]| {
-            record
-                .fields
-                .get("device")
-                .is_some_and(|device| wanted.contains(device))
-        };
-        let time = || record.fields.get("time").and_then(instant);
-        wanted.is_none_or(is_wanted)
-            && self
-                .from
-                .is_none_or(|from| time().is_some_and(|time| time >= from))
-            && self
-                .to
-                .is_none_or(|to| time().is_some_and(|time| time < to))
-    }
-}
-
 /// The vault's key: the one there is, or a new one if nothing was ever made with another.
 fn open_key(store: &dyn Store, keys: &Path) -> Result<VaultKey, VaultError> {
     let known = store.get(META, KEY_CHECK)?;
@@ -521,20 +412,8 @@ fn time_step(schema: &Schema) -> Option<u64> {
 }
 
 /// Data sets' names have no zero byte.
-fn prefix(schema: &str) -> Vec<u8> {
-    [schema.as_bytes(), &[0]].concat()
-}
-
 fn record_key(schema: &str, number: u64) -> Vec<u8> {
     [schema.as_bytes(), &[0], &number.to_be_bytes()].concat()
-}
-
-fn stored_record(schema: &str, key: &[u8], bytes: &[u8]) -> Result<StoredRecord, VaultError> {
-    let number = key
-        .last_chunk()
-        .map_or(0, |number| u64::from_be_bytes(*number));
-    let what = || format!("record {number} of {schema}");
-    StoredRecord::decode(schema, number, bytes).map_err(|detail| damaged(&what(), &detail))
 }
 
 fn damaged(what: &str, detail: &str) -> VaultError {

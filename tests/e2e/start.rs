@@ -129,3 +129,32 @@ fn what_it_keeps_is_readable_by_its_user_only() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_port_in_use_leaves_nothing_half_started_and_no_password_unseen() -> Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port();
+    for face in ["mqtt", "est", "console"] {
+        let mut gateway = Gateway::prepared("")?;
+        let config = gateway.folder().join("taken.toml");
+        let listen = ["mqtt", "est", "console"].map(|name| {
+            let port = if name == face { port } else { 0 };
+            format!("{name} = \"127.0.0.1:{port}\"\n")
+        });
+        fs_err::write(
+            &config,
+            format!("schema = 1\n[listen]\n{}", listen.concat()),
+        )?;
+        let output = finish(gateway.command(&["up", "--config"]).arg(&config), PATIENCE)?;
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{face}: {said}");
+        assert!(said.contains(&format!("[listen] {face}")), "{said}");
+        assert!(!said.contains("one-time password"), "{said}");
+        // The first start that succeeds is the first start.
+        gateway.up()?;
+        let said = gateway.said();
+        assert!(said.contains("one-time password"), "{face}: {said}");
+        gateway.stop()?;
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -22,6 +22,8 @@ const BACKLOG: i32 = 4_096;
 const PROBED_AFTER: Duration = Duration::from_mins(5);
 /// How long to wait when the system has no room for another socket.
 const NO_ROOM: Duration = Duration::from_millis(100);
+/// How long the same lack is not told again.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
@@ -74,6 +76,7 @@ pub(super) async fn accept(
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -83,7 +86,10 @@ pub(super) async fn accept(
             Ok((tcp, peer)) => welcome(&shared, tcp, peer),
             Err(error) if gone(&error) => {}
             Err(error) => {
-                tell_no_room(&shared, &error);
+                if told.is_none_or(|told| told.elapsed() >= SAY_AGAIN) {
+                    told = Some(Instant::now());
+                    tell_no_room(&shared, &error);
+                }
                 tokio::time::sleep(NO_ROOM).await;
             }
         }

@@ -1,6 +1,7 @@
 //! The gateway's own certificate: made when it starts, kept in memory, and made anew before it expires.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -28,6 +29,8 @@ pub(super) struct ServerCertificate {
     clock: Clock,
     now: ArcSwap<Valid>,
     renewing: Mutex<()>,
+    /// The last try to renew failed: told once, and not at every handshake from then on.
+    failing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl ServerCertificate {
             clock,
             now,
             renewing: Mutex::new(()),
+            failing: AtomicBool::new(false),
         })
     }
 
@@ -67,11 +71,14 @@ impl ServerCertificate {
                 Ok(fresh) => {
                     let key = Arc::clone(&fresh.key);
                     self.now.store(Arc::new(fresh));
+                    self.failing.store(false, Ordering::Relaxed);
                     tracing::info!("the gateway renewed its own certificate");
                     return key;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway could not renew its own certificate");
+                    if !self.failing.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(%error, "the gateway could not renew its own certificate");
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod activity;
 mod codes;
+mod decide;
 mod enrol;
 mod errors;
 mod live;
@@ -37,9 +38,9 @@ use self::models::read_model;
 pub use self::models::{Installed, Model};
 pub(crate) use self::record::hex;
 pub use self::record::{CertificateRecord, DeviceRecord, State, UnreadableRecord};
-use self::record::{FORMAT, Stored, StoredCode, decode};
+use self::record::{Stored, decode};
 use crate::events::{EventLog, Happening, Outcome};
-use crate::name::{DeviceId, DeviceName, ModelName};
+use crate::name::{DeviceId, ModelName};
 
 const DEVICES: Table = Table::new("registry.devices");
 const ACTIVITY: Table = Table::new("registry.activity");
@@ -206,86 +207,6 @@ impl Registry {
 
     // Devices.
 
-    /// Adds a device and gives the code it enrols with.
-    pub fn add(&self, name: &DeviceName, now: OffsetDateTime) -> Result<EnrolmentCode, AddError> {
-        if self.profile(&name.model).is_none() {
-            return Err(AddError::NoModel(name.model.clone()));
-        }
-        let (code, stored_code) = self.fresh_code(&name.id, now)?;
-        let stored = Stored {
-            v: FORMAT,
-            model: name.model.clone(),
-            added: now,
-            state: State::Pending,
-            code: Some(stored_code),
-            current: None,
-            next: None,
-            previous: None,
-        };
-        let mut batch = Batch::new();
-        batch.require_absent(DEVICES, name.id.as_str());
-        batch.put(DEVICES, name.id.as_str(), to_json(&stored));
-        match self.store.commit(batch) {
-            Ok(()) => {}
-            Err(StoreError::Conflict { .. }) => {
-                let there = self
-                    .get(&name.id, now)
-                    .map_or_else(|| name.clone(), |record| record.name);
-                return Err(AddError::Exists(there));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let slot = Arc::new(Slot::new(stored, Activity::default()));
-        self.devices
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.id.clone(), slot);
-        self.tell(
-            now,
-            Some(&name.id),
-            Outcome::Changed,
-            format!("{name} added, waits to enrol"),
-        );
-        self.notify(&name.id);
-        Ok(code)
-    }
-
-    /// Gives a known device another code: its key was lost, or its code expired. An older code is void.
-    pub fn renew_code(
-        &self,
-        id: &DeviceId,
-        now: OffsetDateTime,
-    ) -> Result<EnrolmentCode, ChangeError> {
-        let (code, stored_code) = self.fresh_code(id, now)?;
-        self.change(id, Direction::Loosen, |stored| {
-            not_revoked(id, stored)?;
-            stored.code = Some(stored_code);
-            Ok::<_, ChangeError>(())
-        })?;
-        self.tell(
-            now,
-            Some(id),
-            Outcome::Changed,
-            "got a new enrolment code".to_owned(),
-        );
-        Ok(code)
-    }
-
-    fn fresh_code(
-        &self,
-        id: &DeviceId,
-        now: OffsetDateTime,
-    ) -> Result<(EnrolmentCode, StoredCode), NoRandomness> {
-        let expires = now + self.settings.code_life;
-        let code = EnrolmentCode::generate(expires)?;
-        let stored = StoredCode {
-            hash: code.hash(id).0,
-            expires,
-            key: None,
-        };
-        Ok((code, stored))
-    }
-
     /// Every device, by id.
     pub fn list(&self, now: OffsetDateTime) -> Vec<DeviceRecord> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
@@ -298,142 +219,6 @@ impl Registry {
     /// One device.
     pub fn get(&self, id: &DeviceId, now: OffsetDateTime) -> Option<DeviceRecord> {
         self.slot(id).map(|slot| slot.record(id, now))
-    }
-
-    /// Puts a device into quarantine, with one more reason if it is there already.
-    pub fn quarantine(
-        &self,
-        id: &DeviceId,
-        reason: &str,
-        now: OffsetDateTime,
-    ) -> Result<(), ChangeError> {
-        self.quarantine_for(id, Control::Comms, reason, now)
-    }
-
-    fn quarantine_for(
-        &self,
-        id: &DeviceId,
-        control: Control,
-        reason: &str,
-        now: OffsetDateTime,
-    ) -> Result<(), ChangeError> {
-        let changed = self.change(id, Direction::Tighten, |stored| {
-            not_revoked(id, stored)?;
-            stored.state = stored.state.quarantined(reason, now);
-            Ok(())
-        });
-        if !matches!(
-            changed,
-            Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })
-        ) {
-            self.events.record(
-                now,
-                Happening {
-                    outcome: Outcome::Changed,
-                    control,
-                    device: Some(id.to_string()),
-                    peer: None,
-                    reason: format!("quarantined: {reason}"),
-                },
-            );
-        }
-        changed
-    }
-
-    /// Lets a device out of quarantine.
-    pub fn release(
-        &self,
-        id: &DeviceId,
-        reason: &str,
-        now: OffsetDateTime,
-    ) -> Result<(), ChangeError> {
-        self.change(id, Direction::Loosen, |stored| {
-            not_revoked(id, stored)?;
-            if !matches!(stored.state, State::Quarantined { .. }) {
-                return Err(ChangeError::NotQuarantined {
-                    id: id.clone(),
-                    state: stored.state.as_str(),
-                });
-            }
-            stored.state = stored.at_rest();
-            Ok(())
-        })?;
-        if let Some(slot) = self.slot(id) {
-            lock(&slot.activity).forgive();
-        }
-        self.tell(
-            now,
-            Some(id),
-            Outcome::Changed,
-            format!("released from quarantine: {reason}"),
-        );
-        Ok(())
-    }
-
-    /// Shuts a device out for ever.
-    pub fn revoke(
-        &self,
-        id: &DeviceId,
-        reason: &str,
-        now: OffsetDateTime,
-    ) -> Result<(), ChangeError> {
-        let changed = self.change(id, Direction::Tighten, |stored| {
-            not_revoked(id, stored)?;
-            stored.state = State::revoked(reason, now);
-            stored.code = None;
-            if let Some(next) = &mut stored.next {
-                next.der = None;
-            }
-            Ok(())
-        });
-        if !matches!(
-            changed,
-            Err(ChangeError::Unknown(_) | ChangeError::Revoked { .. })
-        ) {
-            self.tell(
-                now,
-                Some(id),
-                Outcome::Changed,
-                format!("revoked: {reason}"),
-            );
-        }
-        changed
-    }
-
-    /// Forgets a device. Its certificates are of no use any more; the id may be added anew.
-    pub fn remove(&self, id: &DeviceId, now: OffsetDateTime) -> Result<(), ChangeError> {
-        let slot = self
-            .slot(id)
-            .ok_or_else(|| ChangeError::Unknown(id.clone()))?;
-        let mut written = lock(&slot.written);
-        let Some(on_disk) = written.as_ref() else {
-            return Err(ChangeError::Unknown(id.clone()));
-        };
-        let mut batch = Batch::new();
-        batch.require_equals(DEVICES, id.as_str(), to_json(&**on_disk));
-        batch
-            .delete(DEVICES, id.as_str())
-            .delete(ACTIVITY, id.as_str());
-        self.store.commit(batch)?;
-        *written = None;
-        self.devices
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
-        lock(&self.ahead).remove(id);
-        lock(&self.counted).remove(id);
-        drop(written);
-        if let Some(peer) = lock(&slot.activity).stored.peer {
-            self.left(peer.ip(), id);
-        }
-        self.tell(
-            now,
-            Some(id),
-            Outcome::Changed,
-            "removed from the registry".to_owned(),
-        );
-        self.notify(id);
-        Ok(())
     }
 
     // Inside.
@@ -558,16 +343,6 @@ impl Slot {
             violations_last_minute: activity.last_minute(now),
             recent_violations: activity.stored.noted.iter().cloned().collect(),
         }
-    }
-}
-
-fn not_revoked(id: &DeviceId, stored: &Stored) -> Result<(), ChangeError> {
-    match stored.state {
-        State::Revoked { since, .. } => Err(ChangeError::Revoked {
-            id: id.clone(),
-            since,
-        }),
-        _ => Ok(()),
     }
 }
 

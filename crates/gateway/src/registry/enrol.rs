@@ -6,10 +6,10 @@ use stockade_store::StoreError;
 use time::{Duration, OffsetDateTime};
 
 use super::codes::CodeHash;
+use super::decide::not_revoked;
 use super::record::StoredCode;
 use super::{
-    CertificateRecord, ChangeError, Direction, Outcome, Refusal, Registry, State, not_revoked,
-    recognise,
+    CertificateRecord, ChangeError, Direction, Outcome, Refusal, Registry, State, recognise,
 };
 use crate::name::{DeviceId, DeviceName};
 use crate::tls::{Fingerprint, Leaf};

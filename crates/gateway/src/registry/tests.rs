@@ -8,6 +8,7 @@ use stockade_store::{Entry, Sqlite};
 use tempfile::TempDir;
 
 use super::*;
+use crate::name::DeviceName;
 use crate::tls::{Leaf, hello};
 
 const START: OffsetDateTime = time::macros::datetime!(2026-11-22 12:00 UTC);

@@ -75,6 +75,11 @@ impl Connection {
         })
     }
 
+    /// Connects at the TLS level only.
+    pub fn bare(device: &Device, five: Five) -> Result<Self> {
+        Self::open(device, five, ALL_VERSIONS)
+    }
+
     /// Connects and takes up the session `client_id` left; true when the gateway remembers it.
     pub fn resume(device: &Device, client_id: &str, five: Five) -> Result<(Self, bool)> {
         Self::resume_over(ALL_VERSIONS, device, client_id, five)

@@ -332,8 +332,9 @@ impl Shared {
                 break;
             };
             after = *last;
+            let now = self.now();
             for (seq, record) in &records {
-                broker.handle_replay(&mut replay, seq.get(), record, self.now())?;
+                broker.handle_replay(&mut replay, seq.get(), record, now)?;
             }
         }
         let mut out = Output::at(self.now());

@@ -230,10 +230,7 @@ impl Broker {
                 }
             }
             Record::Acked { packet_id, .. } => {
-                session
-                    .outgoing()
-                    .flights
-                    .retain(|f| f.packet_id != packet_id);
+                session.outgoing().land(packet_id);
             }
             Record::Released { packet_id, .. } => {
                 session.incoming.remove(&packet_id);

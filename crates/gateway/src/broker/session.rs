@@ -134,8 +134,16 @@ impl Outgoing {
     /// The same, read back. An identifier in use again shows that the exchange before it was complete,
     /// although the disk refused to say so.
     pub(crate) fn relaunch(&mut self, packet_id: u16, parcel: Parcel) {
-        self.flights.retain(|f| f.packet_id != packet_id);
+        self.land(packet_id);
         self.launch(packet_id, parcel);
+    }
+
+    /// Takes a message out of those in flight. Most are complete in the order they were sent in, so it is
+    /// near the front.
+    pub(crate) fn land(&mut self, packet_id: u16) {
+        if let Some(at) = self.position(packet_id) {
+            self.flights.remove(at);
+        }
     }
 
     /// A QoS 2 message that only waits for its end.

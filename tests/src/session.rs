@@ -224,7 +224,7 @@ impl Publisher {
             topic: topic.to_owned(),
             label,
             qos,
-            window: 48,
+            window: 16,
             next_number: 0,
             next_identifier: 0,
             flying: BTreeMap::new(),

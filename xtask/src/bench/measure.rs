@@ -14,6 +14,7 @@ use crate::out;
 /// How much is measured.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// For each row; 0: none but the idle ones.
     seconds: u64,
     idle: Vec<usize>,
 }
@@ -22,6 +23,13 @@ impl Plan {
     pub(super) fn full() -> Self {
         Self {
             seconds: 5,
+            idle: vec![1_000, 10_000],
+        }
+    }
+
+    pub(super) fn idle() -> Self {
+        Self {
+            seconds: 0,
             idle: vec![1_000, 10_000],
         }
     }
@@ -88,6 +96,9 @@ pub(super) fn all(plan: &Plan, broker: &Broker, devices: &Path, name: &str) -> M
             &["idle", &n, &separator],
             &[("kib_each", row)],
         );
+    }
+    if plan.seconds == 0 {
+        return measured;
     }
     measured.run(
         broker,

@@ -31,24 +31,13 @@ pub(crate) async fn run(
         ),
         Device::List => (admin.get("/api/v1/devices").await?, list_text),
         Device::Show { id } => (admin.get(&path(id, "")).await?, show_text),
-        Device::Quarantine { id, reason } => (
-            admin
-                .post(&path(id, "/quarantine"), &json!({ "reason": reason }))
-                .await?,
-            state_text,
-        ),
-        Device::Release { id, reason } => (
-            admin
-                .post(&path(id, "/release"), &json!({ "reason": reason }))
-                .await?,
-            state_text,
-        ),
-        Device::Revoke { id, reason } => (
-            admin
-                .post(&path(id, "/revoke"), &json!({ "reason": reason }))
-                .await?,
-            state_text,
-        ),
+        Device::Quarantine { id, reason } => {
+            (change(admin, id, "/quarantine", reason).await?, state_text)
+        }
+        Device::Release { id, reason } => {
+            (change(admin, id, "/release", reason).await?, state_text)
+        }
+        Device::Revoke { id, reason } => (change(admin, id, "/revoke", reason).await?, state_text),
     };
     out.line(&if json {
         answer.to_string()
@@ -56,6 +45,13 @@ pub(crate) async fn run(
         text(&answer)
     });
     Ok(())
+}
+
+/// Has a device's state changed.
+async fn change(admin: &Admin, id: &str, verb: &str, reason: &str) -> anyhow::Result<Value> {
+    admin
+        .post(&path(id, verb), &json!({ "reason": reason }))
+        .await
 }
 
 /// The answer, with the device it is about.

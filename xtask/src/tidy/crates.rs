@@ -9,7 +9,7 @@ use super::Report;
 use crate::command::{capture, cargo};
 
 /// Our crates from the top down; a crate may use those of lower lines only. ARCHITECTURE.md draws the same picture.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 7] = [
     &["stockade-cli"],
     &["stockade-console"],
     &[
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["stockade-host", "stockade-store"],
     &["stockade-controls"],
+    &["stockade-wire"],
     &["stockade-profile", "stockade-mqtt", "stockade-link"],
 ];
 
@@ -44,8 +45,9 @@ const OUTSIDE: [&str; 4] = [
 ];
 
 /// Crates that decide and never do.
-pub(super) const PURE: [&str; 4] = [
+pub(super) const PURE: [&str; 5] = [
     "stockade-profile",
+    "stockade-wire",
     "stockade-mqtt",
     "stockade-link",
     "stockade-controls",

@@ -1,0 +1,1 @@
+//! The firewall: from a profile to rules, and from the kernel's rules back to decisions.

@@ -1,0 +1,1 @@
+//! A host: read it, change it. Whatever needs the operating system is here.

@@ -1,0 +1,1 @@
+//! Bytes seen on a wire, parsed once and with bounds: captures, packets, DHCP, LLDP, DNS.

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod gateway;
+pub mod netlab;
 pub mod session;
 pub mod tools;
 

@@ -1,0 +1,5 @@
+//! A lab of network namespaces: real packets through a real ruleset, and who heard them.
+
+pub mod packet;
+pub mod port;
+pub mod space;

@@ -18,6 +18,7 @@ pub(crate) const INSIDE: [Control; 6] = [
 /// Reports what does not hold.
 pub(crate) fn across(root: &Node, faults: &Faults) -> Result<(), Faulted> {
     let outcome = data_sets(root, faults);
+    services_with_a_way_out(root, faults);
     way_to_the_gateway(root, faults);
     way_to_the_fronts(root, faults);
     services(root, faults);
@@ -84,8 +85,10 @@ fn way_to_the_gateway(root: &Node, faults: &Faults) {
 fn way_to_the_fronts(root: &Node, faults: &Faults) {
     // Their own faults were reported where they were read.
     let quiet = Faults::default();
+    let tcp = |rule: &&Node| rule.find(&["protocol"]).and_then(Node::as_text) != Some("udp");
     let open: Vec<PortRange> = items(root.find(&["firewall", "in"]))
         .iter()
+        .filter(tcp)
         .filter_map(|rule| PortRange::read(rule.find(&["port"])?, &quiet).ok())
         .collect();
     for front in items(root.find(&["protocols", "front"])) {
@@ -119,6 +122,34 @@ fn services(root: &Node, faults: &Faults) {
             let help = match nearest(name, services.iter().copied()) {
                 Some(near) => format!("did you mean \"{}\"?", quote(near)),
                 None => "add it there, or remove it here".to_owned(),
+            };
+            faults.warn(node.at, Malformed::new(wrong).help(help));
+        }
+    }
+}
+
+/// A rule for one service holds where the agent runs, and for a service that may run.
+fn services_with_a_way_out(root: &Node, faults: &Faults) {
+    let class = root.find(&["device", "class"]).and_then(Node::as_text);
+    let agent = matches!(class, None | Some("linux"));
+    let listed = root.find(&["programs", "services"]);
+    let services: Vec<&str> = items(listed).iter().filter_map(Node::as_text).collect();
+    for rule in items(root.find(&["firewall", "out"])) {
+        let Some((node, name)) = rule
+            .find(&["service"])
+            .and_then(|node| Some((node, node.as_text()?)))
+        else {
+            continue;
+        };
+        if !agent {
+            let wrong = "only the agent can tell services apart, and this class of device has none";
+            let help = "leave `service` out, or the rule allows nothing";
+            faults.warn(node.at, Malformed::new(wrong).help(help));
+        } else if listed.is_some() && !services.contains(&name) {
+            let wrong = format!("`{}` is not among the services of [programs]", quote(name));
+            let help = match nearest(name, services.iter().copied()) {
+                Some(near) => format!("did you mean \"{}\"?", quote(near)),
+                None => "add it there, or remove the rule".to_owned(),
             };
             faults.warn(node.at, Malformed::new(wrong).help(help));
         }

@@ -55,10 +55,13 @@ pub use credentials::{AccountName, Credentials, Ssh};
 pub use data::{FieldName, ReaderName, Schema, SchemaName, Scope, Treatment, Use};
 pub use device::{Class, Device, Manufacturer, ModelName};
 pub use fault::{Fault, Malformed, Severity};
-pub use firewall::{Firewall, Inward, Outward};
+pub use firewall::{
+    Direction, EtherType, Family, Firewall, Frame, IcmpKind, Inward, LinkAddress, Outward,
+    Protocol, Traffic,
+};
 pub use key::{KeyError, KeyId, SigningKey, VerifyingKey};
 pub use mac::{Mac, MacSystem};
-pub use net::{Endpoint, HostName, HttpsUrl, LocalSocket, Network, PortRange, Transport};
+pub use net::{ClassUri, Endpoint, HostName, HttpsUrl, LocalSocket, Network, PortRange, Transport};
 pub use ports::{InterfaceName, Permission, Ports, Radio, Switch, Usb, UsbId};
 pub use privileges::{AbsolutePath, Privileges};
 pub use profile::Profile;

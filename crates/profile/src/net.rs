@@ -1,4 +1,6 @@
-//! Ports, hosts, networks and addresses of web services.
+//! Ports, hosts, networks, the other end of a rule, and addresses of web services.
+
+mod endpoint;
 
 // `core::net` has the addresses without the sockets.
 use core::net::{IpAddr, SocketAddr};
@@ -6,11 +8,12 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
-use crate::ModelName;
-use crate::fault::{Faulted, Faults, Malformed, nearest, quote};
+use crate::fault::{Faulted, Faults, Malformed, quote};
 use crate::read::{Form, Node, Text, Value, mistyped};
 use crate::text::choice;
 use crate::units::digits;
+
+pub use endpoint::{ClassUri, Endpoint};
 
 choice! {
     /// A transport protocol with ports.
@@ -52,6 +55,18 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Every port; 0 is none (RFC 6335 §6).
+    pub const ANY: Self = Self {
+        first: NonZeroU16::MIN,
+        last: NonZeroU16::MAX,
+    };
+
+    /// The ports from one to another, if neither is 0 and they are in order.
+    pub fn new(first: u16, last: u16) -> Option<Self> {
+        let (first, last) = (NonZeroU16::new(first)?, NonZeroU16::new(last)?);
+        (first <= last).then_some(Self { first, last })
+    }
+
     /// The lowest port.
     pub fn first(self) -> u16 {
         self.first.get()
@@ -64,7 +79,9 @@ impl PortRange {
 
     /// For a sentence: `port 443`, `ports 1-2`.
     pub(crate) fn spoken(self) -> String {
-        if self.first == self.last {
+        if self == Self::ANY {
+            "any port".to_owned()
+        } else if self.first == self.last {
             format!("port {self}")
         } else {
             format!("ports {self}")
@@ -85,6 +102,9 @@ impl FromStr for PortRange {
             let wrong = Malformed::new(format!("`{}` is not a port range", quote(text)));
             wrong.help("for example 443 or \"40000-40010\"")
         };
+        if text == "any" {
+            return Ok(Self::ANY);
+        }
         let end = |text: &str| {
             let number = digits(text.trim()).and_then(|number| i64::try_from(number).ok());
             number.ok_or_else(wrong).and_then(port)
@@ -186,6 +206,15 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network of this prefix that the address lies in; none if the prefix is too long.
+    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= most).then(|| Self {
+            address: masked(address, prefix),
+            prefix,
+        })
+    }
+
     /// The lowest address.
     pub fn address(self) -> IpAddr {
         self.address
@@ -247,90 +276,6 @@ impl FromStr for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// The other end of a firewall rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// The device's gateway.
-    Gateway,
-    /// Every address of the networks that the device itself is in.
-    LocalNetwork,
-    /// A host by name, followed as its addresses change.
-    Host(HostName),
-    /// One address.
-    Address(IpAddr),
-    /// A network.
-    Network(Network),
-    /// Every device of another model.
-    Model(ModelName),
-}
-
-const ENDPOINT_HELP: &str =
-    "gateway, local-network, a host name, an address, a network or model:<model>";
-
-impl FromStr for Endpoint {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        match text {
-            "gateway" => return Ok(Self::Gateway),
-            "local-network" => return Ok(Self::LocalNetwork),
-            "" => return Err(Malformed::new("an endpoint can not be empty").help(ENDPOINT_HELP)),
-            _ => (),
-        }
-        if let Some(model) = text.strip_prefix("model:") {
-            return ModelName::new(model).map(Self::Model);
-        }
-        if text.contains('/') {
-            return text.parse().map(Self::Network);
-        }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            if address.is_unspecified() {
-                let wrong = Malformed::new(format!("{address} is nobody's address"));
-                return Err(wrong.help(ENDPOINT_HELP));
-            }
-            return Ok(Self::Address(address));
-        }
-        if text.contains('.') {
-            return text.parse().map(Self::Host);
-        }
-        let wrong = Malformed::new(format!("`{}` is not an endpoint", quote(text)));
-        Err(match nearest(text, ["gateway", "local-network"]) {
-            Some(word) => wrong.help(format!("did you mean \"{word}\"?")),
-            None => wrong.help(ENDPOINT_HELP),
-        })
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gateway => f.write_str("gateway"),
-            Self::LocalNetwork => f.write_str("local-network"),
-            Self::Host(host) => host.fmt(f),
-            Self::Address(address) => address.fmt(f),
-            Self::Network(network) => network.fmt(f),
-            Self::Model(model) => write!(f, "model:{model}"),
-        }
-    }
-}
-
-impl Text for Endpoint {}
-
-impl Endpoint {
-    /// For a sentence: `the local network`.
-    pub(crate) fn spoken(&self) -> String {
-        match self {
-            Self::Gateway => "the gateway".to_owned(),
-            Self::LocalNetwork => "the local network".to_owned(),
-            Self::Host(host) => format!("`{host}`"),
-            Self::Address(address) => format!("the address {address}"),
-            Self::Network(network) if network.prefix == 0 => "anywhere".to_owned(),
-            Self::Network(network) => format!("the network {network}"),
-            Self::Model(model) => format!("devices of the model `{model}`"),
-        }
     }
 }
 

@@ -161,6 +161,22 @@ impl Form for u32 {
     }
 }
 
+impl Form for u8 {
+    fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
+        let number = u64::read(node, faults)?;
+        Self::try_from(number).map_err(|_| {
+            faults.error(
+                node.at,
+                Malformed::new(format!("must be at most {}", Self::MAX)),
+            )
+        })
+    }
+
+    fn write(&self) -> Value {
+        u64::from(*self).write()
+    }
+}
+
 /// A list without repetitions.
 impl<T: Form + PartialEq> Form for Vec<T> {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {

@@ -284,7 +284,17 @@ fn a_rule_has_ports_that_exist_and_a_rate_above_zero() {
             "2/m",
             "11:8: error: `2/m` is not a rate (a number, `/` and a time: \"2/s\", \"10/min\", \"100/h\", \"5/15min\")\n",
         ),
-        ("\"1-65535\"", "5/15min", ""),
+        ("\"1-65534\"", "5/15min", ""),
+        (
+            "\"1-65535\"",
+            "5/15min",
+            "10:8: warning: every port is open by this rule (name the ports that are needed)\n",
+        ),
+        (
+            "\"any\"",
+            "5/15min",
+            "10:8: warning: every port is open by this rule (name the ports that are needed)\n",
+        ),
     ] {
         assert_eq!(rule(port, rate), expected, "{port} {rate}");
     }
@@ -306,16 +316,22 @@ fn an_endpoint_is_a_word_a_name_an_address_or_a_model() {
         "fd00::/8",
         "::1",
         "model:cam-2",
+        "same-manufacturer",
+        "manufacturer:acme.example",
+        "my-controller",
+        "controller:urn:ietf:params:mud:dns",
+        "controller:https://hubs.example.org/class?of=7",
+        "mud:https://acme.example/cam-2.json",
     ] {
         assert_eq!(rule(good), "", "{good}");
     }
     insta::assert_snapshot!(
-        ["", "gateways", "internet", "a..b", "-a.b", "1.2.3", "300.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/8", "10.0.0.0/x", "model:", "model:A", "0.0.0.0", "::", "0.0.0.0/0"]
+        ["", "gateways", "internet", "a..b", "-a.b", "1.2.3", "300.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/8", "10.0.0.0/x", "model:", "model:A", "0.0.0.0", "::", "0.0.0.0/0", "any", "my-controler", "manufacturer:acme", "controller:dns", "controller:urn:a b", "mud:http://acme.example/x"]
             .map(rule).concat(),
         @r#"
-    8:6: error: an endpoint can not be empty (gateway, local-network, a host name, an address, a network or model:<model>)
+    8:6: error: an endpoint can not be empty (gateway, local-network, a host name, an address, a network, model:<model>, same-manufacturer, manufacturer:<host>, my-controller, controller:<uri>, mud:<https url> or any)
     8:6: error: `gateways` is not an endpoint (did you mean "gateway"?)
-    8:6: error: `internet` is not an endpoint (gateway, local-network, a host name, an address, a network or model:<model>)
+    8:6: error: `internet` is not an endpoint (gateway, local-network, a host name, an address, a network, model:<model>, same-manufacturer, manufacturer:<host>, my-controller, controller:<uri>, mud:<https url> or any)
     8:6: error: `a..b` is not a host name (letters, digits and `-`, in parts joined by dots)
     8:6: error: `-a.b` is not a host name (letters, digits and `-`, in parts joined by dots)
     8:6: error: `1.2.3` is not a host name (an address has four numbers from 0 to 255)
@@ -326,10 +342,136 @@ fn an_endpoint_is_a_word_a_name_an_address_or_a_model() {
     8:6: error: `10.0.0.0/x` is not a network (for example "192.168.0.0/16" or "fd00::/8")
     8:6: error: a model can not be empty
     8:6: error: `A` can not be a model (did you mean "model:a"?)
-    8:6: error: 0.0.0.0 is nobody's address (gateway, local-network, a host name, an address, a network or model:<model>)
-    8:6: error: :: is nobody's address (gateway, local-network, a host name, an address, a network or model:<model>)
+    8:6: error: 0.0.0.0 is nobody's address (gateway, local-network, a host name, an address, a network, model:<model>, same-manufacturer, manufacturer:<host>, my-controller, controller:<uri>, mud:<https url> or any)
+    8:6: error: :: is nobody's address (gateway, local-network, a host name, an address, a network, model:<model>, same-manufacturer, manufacturer:<host>, my-controller, controller:<uri>, mud:<https url> or any)
     8:6: warning: `0.0.0.0/0` is the whole internet (name the hosts or the networks that are needed)
+    8:6: warning: `any` is the whole internet (name the hosts or the networks that are needed)
+    8:6: error: `my-controler` is not an endpoint (did you mean "my-controller"?)
+    8:6: error: `acme` is not a host name (a name needs its domain: `ntp.example.org`)
+    8:6: error: `dns` can not be a class of controllers (a URI: "urn:ietf:params:mud:dns" or "https://example.org/hubs")
+    8:6: error: `urn:a b` can not be a class of controllers (did you mean "controller:urn:ab"?)
+    8:6: error: `http://acme.example/x` is not protected on its way ("https://acme.example/x")
     "#);
+}
+
+#[test]
+fn a_rule_says_only_what_its_protocol_has() {
+    let rule = |keys: &str| {
+        faults(&format!(
+            "[[firewall.out]]\nto = \"a.example\"\n{}",
+            keys.replace("; ", "\n")
+        ))
+    };
+    for good in [
+        "protocol = \"tcp\"; port = 443; source-port = 5353; family = \"ipv6\"",
+        "protocol = \"icmp\"; icmp-type = 8; icmp-code = 0; family = \"ipv4\"",
+        "protocol = \"icmpv6\"; icmp-type = 128",
+        "protocol = \"igmp\"",
+        "protocol = \"ip:47\"; rate = \"2/s\"; service = \"camera\"",
+    ] {
+        assert_eq!(rule(good), "", "{good}");
+    }
+    insta::assert_snapshot!(
+        [
+            "protocol = \"any\"",
+            "protocol = \"sctp\"; port = 1",
+            "protocol = \"ip:256\"",
+            "protocol = \"udp\"",
+            "protocol = \"icmp\"; port = 1",
+            "protocol = \"any\"; source-port = 1",
+            "protocol = \"tcp\"; port = 1; icmp-type = 8",
+            "protocol = \"icmp\"; icmp-code = 0",
+            "protocol = \"icmp\"; icmp-type = 256",
+            "protocol = \"icmp\"; family = \"ipv6\"",
+            "protocol = \"tcp\"; port = 1; family = \"v6\"",
+            "protocol = \"tcp\"; port = 1; service = \"a b\"",
+        ]
+        .map(rule)
+        .concat()
+    );
+}
+
+#[test]
+fn a_rule_that_no_packet_can_meet_is_refused() {
+    let rule = |to: &str, keys: &str| {
+        faults(&format!(
+            "[[firewall.out]]\nto = \"{to}\"\n{}",
+            keys.replace("; ", "\n")
+        ))
+    };
+    for (to, keys) in [
+        ("10.0.0.1", "protocol = \"icmpv6\""),
+        ("fd00::/8", "protocol = \"igmp\""),
+        ("fd00::1", "protocol = \"tcp\"; port = 1; family = \"ipv4\""),
+    ] {
+        let shown = rule(to, keys);
+        assert!(shown.contains("the rule would allow nothing"), "{shown}");
+    }
+    assert_eq!(rule("10.0.0.1", "protocol = \"icmp\""), "");
+}
+
+#[test]
+fn two_rules_that_differ_in_their_rate_only_are_one_said_twice() {
+    let rule = |more: &str| {
+        format!("[[firewall.out]]\nto = \"a.example\"\nprotocol = \"udp\"\nport = 1\n{more}\n")
+    };
+    let second = |more: &str| faults(&format!("{}{}", rule(""), rule(more)));
+    for other in [
+        "source-port = 1",
+        "family = \"ipv4\"",
+        "service = \"camera\"",
+    ] {
+        assert_eq!(second(other), "", "{other}");
+    }
+    assert!(second("rate = \"1/s\"").contains("said twice"));
+}
+
+#[test]
+fn a_rule_for_a_service_wants_an_agent_and_that_service() {
+    let service = "[[firewall.out]]\nto = \"a.example\"\nprotocol = \"udp\"\nport = 1\nservice = \"camera\"\n";
+    only(
+        &format!("{service}[programs]\nservices = [\"cam\"]"),
+        "11:11: warning: `camera` is not among the services of [programs] (add it there, or remove the rule)",
+    );
+    let agentless = format!("{SOUND}{service}").replace("linux", "agentless");
+    assert_eq!(
+        lines(&check(&agentless).faults).trim_end(),
+        "11:11: warning: only the agent can tell services apart, and this class of device has none \
+         (leave `service` out, or the rule allows nothing)"
+    );
+}
+
+#[test]
+fn a_frame_is_one_that_no_other_rule_speaks_of() {
+    let frame = |keys: &str| {
+        faults(&format!(
+            "[[firewall.frame]]\ndirection = \"out\"\n{}",
+            keys.replace("; ", "\n")
+        ))
+    };
+    for good in [
+        "ethertype = 0x888e",
+        "ethertype = 6; peer = \"01:80:c2:00:00:03\"",
+    ] {
+        assert_eq!(frame(good), "", "{good}");
+    }
+    insta::assert_snapshot!(
+        [
+            "",
+            "ethertype = 0x0800",
+            "ethertype = 0x86dd",
+            "ethertype = 0x0806",
+            "ethertype = 0x8100",
+            "ethertype = 0x10000",
+            "ethertype = -1",
+            "ethertype = \"0x888e\"",
+            "ethertype = 0x888e; peer = \"1:2:3:4:5:6\"",
+            "ethertype = 0x888e; peer = \"01:80:c2:00:00\"",
+            "ethertype = 0x888e; peer = \"01:80:c2:00:00:03:04\"",
+        ]
+        .map(frame)
+        .concat()
+    );
 }
 
 #[test]

@@ -46,6 +46,7 @@ const TABLES: &[(&str, &str)] = &[
     ("firewall", "[firewall]\nzzzzzzzz = 1"),
     ("firewall", "[[firewall.in]]\nzzzzzzzz = 1"),
     ("firewall", "[[firewall.out]]\nzzzzzzzz = 1"),
+    ("firewall", "[[firewall.frame]]\nzzzzzzzz = 1"),
     ("boot", "[boot]\nzzzzzzzz = 1"),
     ("credentials", "[credentials]\nzzzzzzzz = 1"),
     ("privileges", "[privileges]\nzzzzzzzz = 1"),

@@ -10,11 +10,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use stockade_profile::{
-    Boot, Class, Comms, Credentials, Demand, Device, Distance, Endpoint, Firewall, Front,
-    Generalisation, Inward, KeyStore, Level, Mac, MacSystem, Mapping, Outward, Peer, Permission,
-    PortRange, Ports, Privileges, Profile, Programs, Protocols, Publish, Radio, Rate, Response,
-    Schema, SchemaName, Scope, Ssh, Subscribe, Switch, Tamper, TamperInput, TlsVersion,
-    TopicTemplate, Transport, Treatment, Updates, Upnp, Usb, UsbId,
+    Boot, Class, Comms, Credentials, Demand, Device, Direction, Distance, Endpoint, EtherType,
+    Family, Firewall, Frame, Front, Generalisation, IcmpKind, Inward, KeyStore, Level, LinkAddress,
+    Mac, MacSystem, Mapping, Outward, Peer, Permission, PortRange, Ports, Privileges, Profile,
+    Programs, Protocol, Protocols, Publish, Radio, Rate, Response, Schema, SchemaName, Scope, Ssh,
+    Subscribe, Switch, Tamper, TamperInput, TlsVersion, TopicTemplate, Traffic, Transport,
+    Treatment, Updates, Upnp, Usb, UsbId,
 };
 
 fn texts<T: FromStr<Err: Debug> + Debug>(pattern: &str) -> impl Strategy<Value = T> + use<T> {
@@ -172,41 +173,99 @@ fn upnp() -> impl Strategy<Value = Upnp> {
         })
 }
 
-fn firewall() -> impl Strategy<Value = Firewall> {
-    let endpoint = || {
-        prop_oneof![
-            texts::<Endpoint>("gateway|local-network|model:[a-z]{1,3}"),
-            texts::<Endpoint>("[a-z]{1,5}\\.[a-z0-9]{1,3}[a-z]"),
-            texts::<Endpoint>(
-                "[1-9]{1,2}\\.0\\.0\\.0/8|fd00:[1-9]::/32|10\\.[1-9]\\.0\\.1|fd00::[1-9]"
-            ),
-        ]
+fn endpoints() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![
+        texts("gateway|local-network|any|same-manufacturer|my-controller|model:[a-z]{1,3}"),
+        texts(
+            "manufacturer:[a-z]{1,3}\\.example|controller:urn:[a-z]{1,3}|mud:https://[a-z]{1,3}\\.example/[a-z]"
+        ),
+        texts("[a-z]{1,5}\\.[a-z0-9]{1,3}[a-z]"),
+        texts("[1-9]{1,2}\\.0\\.0\\.0/8|fd00:[1-9]::/32|10\\.[1-9]\\.0\\.1|fd00::[1-9]"),
+    ]
+}
+
+/// Any traffic that can go to or come from that end.
+fn traffic(peer: &Endpoint) -> impl Strategy<Value = Traffic> + use<> {
+    let family = match peer.family() {
+        Some(family) => option::of(Just(family)).boxed(),
+        None => option::of(any_of(Family::ALL)).boxed(),
     };
-    let rule = move || {
-        (
-            endpoint(),
-            any_of(Transport::ALL),
-            port_ranges(),
-            option::of(rates()),
-        )
-    };
-    let inward = rule().prop_map(|(from, protocol, port, rate)| Inward {
-        from,
-        protocol,
-        port,
-        rate,
-    });
-    let outward = rule().prop_map(|(to, protocol, port, rate)| Outward {
-        to,
-        protocol,
-        port,
-        rate,
-    });
+    let of_peer = peer.family();
+    let protocol = prop_oneof![
+        Just(Protocol::Tcp),
+        Just(Protocol::Udp),
+        any::<u8>().prop_map(Protocol::from_number),
+        Just(Protocol::Icmp),
+        Just(Protocol::Icmpv6),
+        Just(Protocol::Any),
+    ];
+    let icmp = (any::<u8>(), option::of(any::<u8>()));
     (
-        distinct(inward, |rule| (rule.from.clone(), rule.protocol, rule.port)),
-        distinct(outward, |rule| (rule.to.clone(), rule.protocol, rule.port)),
+        protocol,
+        port_ranges(),
+        option::of(port_ranges()),
+        family,
+        option::of(icmp.prop_map(|(kind, code)| IcmpKind { kind, code })),
+        option::of(rates()),
     )
-        .prop_map(|(inward, outward)| Firewall { inward, outward })
+        .prop_map(move |(protocol, port, source_port, family, icmp, rate)| {
+            let only = protocol.only_family();
+            let protocol = match (only, of_peer) {
+                (Some(only), Some(of_peer)) if only != of_peer => Protocol::Any,
+                _ => protocol,
+            };
+            let only = protocol.only_family();
+            Traffic {
+                protocol,
+                port: protocol.has_ports().then_some(port),
+                source_port: source_port.filter(|_| protocol.has_ports()),
+                family: family.filter(|family| only.is_none_or(|only| only == *family)),
+                icmp: icmp.filter(|_| matches!(protocol, Protocol::Icmp | Protocol::Icmpv6)),
+                rate,
+            }
+        })
+}
+
+fn frames() -> impl Strategy<Value = Frame> {
+    let ethertype =
+        any::<u16>().prop_filter_map("spoken of elsewhere", |number| EtherType::new(number).ok());
+    (
+        any_of(Direction::ALL),
+        ethertype,
+        option::of(any::<[u8; 6]>().prop_map(LinkAddress::new)),
+    )
+        .prop_map(|(direction, ethertype, peer)| Frame {
+            direction,
+            ethertype,
+            peer,
+        })
+}
+
+pub(crate) fn firewall() -> impl Strategy<Value = Firewall> {
+    let rule = || endpoints().prop_flat_map(|peer| (traffic(&peer), Just(peer)));
+    let inward = rule().prop_map(|(traffic, from)| Inward { from, traffic });
+    let outward =
+        (rule(), option::of(system_names())).prop_map(|((traffic, to), service)| Outward {
+            to,
+            traffic,
+            service,
+        });
+    let kind = |traffic: Traffic| Traffic {
+        rate: None,
+        ..traffic
+    };
+    (
+        distinct(inward, move |rule| (rule.from.clone(), kind(rule.traffic))),
+        distinct(outward, move |rule| {
+            (rule.to.clone(), kind(rule.traffic), rule.service.clone())
+        }),
+        set(frames()),
+    )
+        .prop_map(|(inward, outward, frames)| Firewall {
+            inward,
+            outward,
+            frames,
+        })
 }
 
 fn boot() -> impl Strategy<Value = Boot> {

@@ -1,1 +1,3 @@
 //! The firewall: from a profile to rules, and from the kernel's rules back to decisions.
+
+pub mod nft;

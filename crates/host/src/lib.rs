@@ -1,4 +1,6 @@
 //! A host: read it, change it. Whatever needs the operating system is here.
 
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod netlink;
 pub mod nft;

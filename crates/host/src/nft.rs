@@ -56,10 +56,12 @@ pub enum NftError {
         after: Duration,
     },
     /// It said more than a firewall of ours can be.
-    #[error("{program} printed more than {MOST_OUTPUT} bytes")]
+    #[error("{program} printed more than {most} bytes and was stopped")]
     TooMuch {
         /// Which one.
         program: PathBuf,
+        /// How much it may print.
+        most: usize,
     },
     /// The ruleset is longer than one may be.
     #[error("the ruleset is longer than {MOST_INPUT} bytes")]
@@ -122,6 +124,14 @@ impl Nft {
     #[must_use]
     pub fn within(mut self, patience: Duration) -> Self {
         self.bounds.patience = patience;
+        self
+    }
+
+    /// With another limit of output.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn printing_at_most(mut self, bytes: usize) -> Self {
+        self.bounds.output = bytes;
         self
     }
 
@@ -235,6 +245,7 @@ impl Nft {
             },
             child::Fault::TooMuch => NftError::TooMuch {
                 program: self.program.clone(),
+                most: self.bounds.output,
             },
         })
     }

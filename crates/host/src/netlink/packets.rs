@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::message::{
     FAMILY_UNSPECIFIED, Malformed, Message, Messages, Writer, be16, be32, be64, flag, kind, text,
 };
+use super::sets::{Element, Key, SetName, Sets, TableFamily};
 use super::{NetlinkError, Socket};
 
 /// `NFNL_SUBSYS_ULOG`.
@@ -97,7 +98,12 @@ impl Group {
             request.end();
             socket.acknowledged(LISTEN, &request, sequence)
         };
-        command(&[(COMMAND, &[BIND])])?;
+        let bound = command(&[(COMMAND, &[BIND])]);
+        // The kernel says "not permitted" both to those who may not and to those who come second.
+        if matches!(bound, Err(NetlinkError::NotAllowed { .. })) && may_look() {
+            return Err(NetlinkError::Busy { doing: LISTEN });
+        }
+        bound?;
         let mut mode = COPY.to_be_bytes().to_vec();
         mode.extend_from_slice(&[COPY_PACKET, 0]);
         command(&[
@@ -131,6 +137,17 @@ impl Group {
         }
         Ok(Heard::Packets(packets))
     }
+}
+
+/// Whether the kernel talks with this process about netfilter at all.
+fn may_look() -> bool {
+    let nowhere = SetName {
+        family: TableFamily::Inet,
+        table: "stockade".to_owned(),
+        set: "none".to_owned(),
+    };
+    let element = Element::new(Key::new().with(&[0; 4]));
+    Sets::open().is_ok_and(|mut sets| sets.has(&nowhere, &element).is_ok())
 }
 
 /// A logged packet, as the kernel tells it.

@@ -1,0 +1,96 @@
+//! The bodies of the fuzz targets: what must hold for any bytes.
+
+use crate::capture::{LinkType, MAX_FRAME, Reader};
+use crate::dhcp::{Dhcp, Dhcp6};
+use crate::dns::Message;
+use crate::lldp::Lldp;
+use crate::packet::{self, Network};
+
+/// Reading a capture ends, and no frame is longer than the input or the limit.
+pub fn capture_read(data: &[u8]) {
+    let Ok(mut reader) = Reader::new(data) else {
+        return;
+    };
+    let mut bytes = 0;
+    for frame in reader.by_ref().flatten() {
+        assert!(frame.bytes.len() <= usize::try_from(MAX_FRAME).unwrap_or(usize::MAX));
+        bytes = frame.bytes.len().saturating_add(bytes);
+        let _any = packet::parse(frame.link, &frame.bytes);
+    }
+    assert!(bytes <= data.len(), "frames are made of the input");
+    assert!(reader.next().is_none(), "the end stays the end");
+    if let Some(at) = reader.cut_at() {
+        assert!(usize::try_from(at).is_ok_and(|at| at < data.len()));
+    }
+}
+
+/// Reading a packet of any link ends, and what it holds is part of the frame.
+pub fn packet_parse(data: &[u8]) {
+    let links = [
+        LinkType::Ethernet,
+        LinkType::Raw,
+        LinkType::Loopback,
+        LinkType::LinuxCooked,
+        LinkType::LinuxCooked2,
+    ];
+    for link in links {
+        let Ok(packet) = packet::parse(link, data) else {
+            continue;
+        };
+        match packet.network {
+            Network::Ip(ip) => {
+                assert!(ip.payload.len() <= data.len());
+                assert_eq!(ip.source.is_ipv4(), ip.destination.is_ipv4());
+                let _any = crate::neighbour::parse(&ip);
+            }
+            Network::Other(bytes) => assert!(bytes.len() <= data.len()),
+            Network::Arp(_) => {}
+        }
+    }
+}
+
+/// A message that can be read, written and read again is the same; one cut to fit says so.
+pub fn dns_message(data: &[u8]) {
+    let Ok(message) = Message::read(data) else {
+        return;
+    };
+    for question in &message.questions {
+        assert!(!message.chain(&question.name).is_empty());
+        let text = question.name.to_string();
+        assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "escaped");
+    }
+    let whole = message.write(usize::from(u16::MAX));
+    // Questions are never left out, and names written in full can make the message longer than there can be.
+    if whole.len() > usize::from(u16::MAX) {
+        return;
+    }
+    let again = Message::read(&whole);
+    assert!(again.is_ok(), "what is written is read");
+    if let Ok(again) = again {
+        let count = |message: &Message| (message.authorities.len(), message.additionals.len());
+        let all = count(&again) == count(&message) && again.truncated == message.truncated;
+        assert!(!all || again == message, "written and read");
+    }
+    if let Ok(short) = Message::read(&message.write(512)) {
+        assert!(short.answers.len() == message.answers.len() || short.truncated);
+    }
+}
+
+/// Reading DHCP and `DHCPv6` ends, and what comes out is part of the message.
+pub fn dhcp_message(data: &[u8]) {
+    if let Ok(dhcp) = Dhcp::read(data) {
+        for text in [&dhcp.host_name, &dhcp.vendor_class, &dhcp.mud_url] {
+            assert!(text.as_ref().is_none_or(|text| text.len() <= data.len()));
+        }
+    }
+    if let Ok(dhcp) = Dhcp6::read(data) {
+        assert!(dhcp.mud_url.is_none_or(|url| url.len() <= data.len()));
+    }
+}
+
+/// Reading LLDP ends, and what comes out is part of the frame.
+pub fn lldp_frame(data: &[u8]) {
+    if let Ok(lldp) = Lldp::read(data) {
+        assert!(lldp.mud_url.is_none_or(|url| url.len() <= data.len()));
+    }
+}

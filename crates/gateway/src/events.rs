@@ -185,7 +185,7 @@ impl EventLog {
 }
 
 /// Text that cannot move a terminal's cursor or start a new log line, and has an end.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().take(MAX_REASON) {
         if c.is_control()

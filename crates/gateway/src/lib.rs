@@ -5,6 +5,7 @@ pub mod est;
 pub mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guard;
 pub mod mqtt;
 pub mod name;
 pub mod pki;

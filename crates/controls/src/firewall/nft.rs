@@ -44,6 +44,7 @@ pub struct Table {
 }
 
 /// A named set, or a map from keys to verdicts.
+#[expect(clippy::struct_excessive_bools, reason = "nft's flags, each by itself")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// Its name.

@@ -1,5 +1,6 @@
 //! The bodies of the fuzz targets: what must hold for any bytes.
 
+use crate::mud::signature::{self, Anchors, UnixTime};
 use crate::{Profile, VerifyingKey, check, render, verify};
 
 /// The public half of the key that signed the corpus; its private half is 32 bytes of 1, so nobody may trust it.
@@ -47,4 +48,35 @@ pub fn profile_cose(data: &[u8]) {
         let signed = data.windows(bytes.len()).any(|window| window == bytes);
         assert!(signed, "what is taken is what was signed");
     }
+}
+
+/// The authority of the corpus of signatures; its key was thrown away.
+const CORPUS_AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
+MIIBXTCCAQSgAwIBAgIUZiHrdkdMxPptYiE7uHlKj39+WPgwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBYzAgFw0yNjExMjIyMTUzNDlaGA8yMTI2MTAyOTIxNTM0OVow
+DDEKMAgGA1UEAwwBYzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHUk4w2XmNxh
+Wh4pzu8W+vqOeI/5lwv2s7Rjv1MmY6ZroI0xH4UVYZUnGA1XbvN8i4sZCqgFtsh4
+NMXm/gLNUqejQjBAMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQDAgIEMB0G
+A1UdDgQWBBQAwDo3UTxUbF/0faEYAIOdqyC31zAKBggqhkjOPQQDAgNHADBEAiBg
+2cMr5/bzaEDcel07HngrrfSg0ytaewAHLpRTMS6VsQIgEeJU7UNnr8ieJWjRB+D9
+pNlHwMose2nhFvLy+zfjW7E=
+-----END CERTIFICATE-----
+";
+/// What the corpus's signatures sign.
+const CORPUS_MUD: &[u8] = br#"{"ietf-mud:mud":{"mud-version":1}}"#;
+
+/// Checking a signature never panics, nobody's trust means no trust, and what is taken is a signature of the file.
+pub fn mud_signature(data: &[u8]) {
+    // 2027-01-15
+    let now = UnixTime::since_unix_epoch(core::time::Duration::from_secs(1_800_000_000));
+    let nobody = signature::verify(CORPUS_MUD, data, &Anchors::default(), now);
+    assert!(nobody.is_err(), "nobody trusted, no trust");
+    let mut anchors = Anchors::default();
+    let added = anchors.add(CORPUS_AUTHORITY.as_bytes());
+    assert!(added.is_ok(), "the authority of the corpus is sound");
+    if signature::verify(CORPUS_MUD, data, &anchors, now).is_ok() {
+        let other = signature::verify(b"{}", data, &anchors, now);
+        assert!(other.is_err(), "one signature, one file");
+    }
+    let _read: Result<(), signature::SignatureError> = anchors.add(data);
 }

@@ -28,6 +28,7 @@ mod firewall;
 pub mod fuzzing;
 mod key;
 mod mac;
+pub mod mud;
 mod net;
 mod ports;
 mod privileges;

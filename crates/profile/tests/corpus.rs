@@ -29,3 +29,8 @@ fn the_corpus_of_profile_parse_holds() {
 fn the_corpus_of_profile_cose_holds() {
     replay("profile_cose", fuzzing::profile_cose);
 }
+
+#[test]
+fn the_corpus_of_mud_signature_holds() {
+    replay("mud_signature", fuzzing::mud_signature);
+}

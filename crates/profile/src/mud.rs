@@ -1,0 +1,3 @@
+//! Manufacturer Usage Descriptions (RFC 8520).
+
+pub mod signature;

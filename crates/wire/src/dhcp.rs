@@ -25,6 +25,7 @@ const HOST_NAME: u8 = 12;
 const ROUTER: u8 = 3;
 const RESOLVER: u8 = 6;
 const REQUESTED: u8 = 50;
+const LEASE: u8 = 51;
 const OVERLOAD: u8 = 52;
 const MESSAGE_TYPE: u8 = 53;
 const SERVER_ID: u8 = 54;
@@ -50,6 +51,8 @@ pub struct Dhcp {
     pub kind: Option<DhcpKind>,
     /// The address the client would like.
     pub requested: Option<Ipv4Addr>,
+    /// For how many seconds it is given (option 51).
+    pub lease: Option<u32>,
     /// The server.
     pub server: Option<Ipv4Addr>,
     /// The routers the client is told.
@@ -144,6 +147,7 @@ impl Dhcp {
                 _ => None,
             },
             requested: address(REQUESTED),
+            lease: one(LEASE).and_then(|option| Bytes(&option).u32()),
             server: address(SERVER_ID),
             routers: addresses(options.get(&ROUTER)),
             resolvers: addresses(options.get(&RESOLVER)),
@@ -230,6 +234,7 @@ fn walk(mut bytes: Bytes<'_>, options: &mut BTreeMap<u8, Vec<u8>>) -> Result<(),
                 | RESOLVER
                 | HOST_NAME
                 | REQUESTED
+                | LEASE
                 | OVERLOAD
                 | MESSAGE_TYPE
                 | SERVER_ID

@@ -30,13 +30,13 @@ pub use question::{Family, Heard, Question, Refused, Transport, Why, hear};
 pub const MARK: u32 = 0x5354_4b44;
 
 /// The shortest time that an address stays admitted, however short the answer's TTL: programs hold on to what they looked up.
-pub const FLOOR: Duration = Duration::from_secs(60);
+pub const FLOOR: Duration = Duration::from_mins(1);
 
 /// What is added to every TTL: the time between the answer and a connection that still uses it.
 pub const GRACE: Duration = Duration::from_secs(30);
 
 /// The longest TTL that is believed.
-pub const CEILING: Duration = Duration::from_secs(86_400);
+pub const CEILING: Duration = Duration::from_hours(24);
 
 /// The most addresses that one name may hold at a time; the newest are kept.
 pub const MOST_ADDRESSES: usize = 256;

@@ -25,13 +25,13 @@ pub fn kind(address: IpAddr) -> Kind {
 
 fn kind_v4(address: Ipv4Addr) -> Kind {
     match address.octets() {
-        // RFC 1122 §3.2.1.3: this network, loopback; RFC 3927: link-local, where clouds keep their metadata.
-        [0 | 127, ..] | [169, 254, ..] => Kind::Never,
+        // RFC 1122 §3.2.1.3: this network, loopback; RFC 3927: link-local, where clouds keep their metadata;
         // RFC 1112 §4: multicast, reserved, and the broadcast address.
-        [224..=255, ..] => Kind::Never,
-        // RFC 1918 §3; RFC 6598 §7: behind a carrier's translator; RFC 6890: protocol assignments; RFC 2544: benchmarks.
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Kind::Private,
-        [100, 64..=127, ..] | [192, 0, 0, _] | [198, 18..=19, ..] => Kind::Private,
+        [0 | 127 | 224..=255, ..] | [169, 254, ..] => Kind::Never,
+        // RFC 1918 §3; RFC 6598 §7: behind a carrier's translator.
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..]
+        // RFC 6890: protocol assignments; RFC 2544: benchmarks.
+        | [192, 0, 0, _] | [198, 18..=19, ..] => Kind::Private,
         _ => Kind::Public,
     }
 }
@@ -45,20 +45,15 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     match address.segments() {
         // RFC 4291 §2.5.2, §2.5.3, §2.5.5: unspecified, loopback, IPv4-compatible and IPv4-mapped. A mapped address in an AAAA
         // record would be spoken to over IPv4, past the rules of the other family.
-        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] => Kind::Never,
-        // RFC 6052 §2.1: an IPv4 address behind the well-known prefix of a translator.
-        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // RFC 8215: a local translator; what is behind is not known.
-        [0x0064, 0xff9b, 1, ..] => Kind::Private,
-        // RFC 6666: discarded.
-        [0x0100, 0, 0, 0, ..] => Kind::Never,
-        // RFC 3056 §2: 6to4 has its IPv4 address inside. RFC 4380: Teredo hides it; gone since long.
-        [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0, ..] => Kind::Never,
-        // RFC 4193 §3.1: unique local; RFC 3879: site-local.
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Kind::Private,
+        [0, 0, 0, 0, 0, 0 | 0xffff, _, _]
+        // RFC 6666: discarded. RFC 4380: Teredo hides an IPv4 address; gone since long.
+        | [0x0100, 0, 0, 0, ..] | [0x2001, 0, ..]
         // RFC 4291 §2.5.6, §2.7: link-local, multicast.
-        [0xfe80..=0xfebf, ..] | [0xff00..=0xffff, ..] => Kind::Never,
+        | [0xfe80..=0xfebf | 0xff00..=0xffff, ..] => Kind::Never,
+        // RFC 6052 §2.1: an IPv4 address behind a translator's well-known prefix. RFC 3056 §2: in a 6to4 address.
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+        // RFC 8215: a local translator, what is behind is not known; RFC 4193 §3.1: unique local; RFC 3879: site-local.
+        [0x0064, 0xff9b, 1, ..] | [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Kind::Private,
         _ => Kind::Public,
     }
 }

@@ -4,11 +4,10 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name, RData, Record};
+use stockade_wire::dns::{Data, INTERNET, Message, Name, Record, rcode};
 
 use super::address::{Kind, is_local_name, kind};
-use super::question::{Family, HEADER, Question, plain};
+use super::question::{Family, HEADER, Question};
 use super::{CEILING, MOST_ADDRESSES, MOST_ALIASES, Rights, lifetime};
 
 /// Why an upstream's message is no answer to use.
@@ -32,7 +31,7 @@ pub enum Unusable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     exists: bool,
-    aliases: Vec<(Name, Name, u32)>,
+    aliases: Vec<(Name, u32)>,
     addresses: Vec<(IpAddr, u32)>,
     beyond: usize,
 }
@@ -70,26 +69,25 @@ impl Question {
             return Err(Unusable::Malformed);
         }
         let truncated = flags & 0x02 != 0;
-        let Ok(message) = Message::from_vec(bytes) else {
+        let Ok(message) = Message::read(bytes) else {
             // A resolver may cut a message anywhere; nobody else knows the id and the port.
-            return Err(if truncated { Unusable::Truncated } else { Unusable::Malformed });
-        };
-        let ours = message.metadata.message_type == MessageType::Response
-            && message.metadata.op_code == OpCode::Query
-            && message.queries.iter().all(|query| {
-                plain(query.name()) == self.name.as_str()
-                    && query.query_type() == self.family.record()
-                    && query.query_class() == DNSClass::IN
+            return Err(if truncated {
+                Unusable::Truncated
+            } else {
+                Unusable::Malformed
             });
-        if !ours {
+        };
+        if message.questions.first() != Some(&self.reply.asked) {
             return Err(Unusable::NotOurs);
         }
         if truncated {
             return Err(Unusable::Truncated);
         }
-        let exists = match message.metadata.response_code {
-            ResponseCode::NoError => true,
-            ResponseCode::NXDomain => false,
+        let extended = message.edns.is_some_and(|edns| edns.rcode != 0);
+        let exists = match message.rcode {
+            _ if extended => return Err(Unusable::Failed),
+            rcode::NO_ERROR => true,
+            rcode::NO_SUCH_NAME => false,
             _ => return Err(Unusable::Failed),
         };
         self.follow(&message.answers, exists)
@@ -97,38 +95,36 @@ impl Question {
 
     /// Follows the aliases from the name that was asked for (RFC 1034 §3.6.2); records off that path are nothing to us.
     fn follow(&self, records: &[Record], exists: bool) -> Result<Answer, Unusable> {
-        let mut targets: BTreeMap<String, (&Name, &Name, u32)> = BTreeMap::new();
-        for record in records.iter().filter(|record| record.dns_class == DNSClass::IN) {
-            if let RData::CNAME(target) = &record.data {
-                let owner = plain(&record.name);
-                let known = targets.insert(owner, (&record.name, target, record.ttl));
+        let mut targets: BTreeMap<&Name, (&Name, u32)> = BTreeMap::new();
+        let records = || records.iter().filter(|record| record.class == INTERNET);
+        for record in records() {
+            if let Data::Cname(target) = &record.data {
+                let known = targets.insert(&record.name, (target, record.ttl));
                 // RFC 2181 §10.1: a name has one alias at most.
-                if known.is_some_and(|(_, other, _)| plain(other) != plain(target)) {
+                if known.is_some_and(|(other, _)| other != target) {
                     return Err(Unusable::Malformed);
                 }
             }
         }
-        let mut at = self.name.as_str().to_owned();
+        let mut at = &self.reply.asked.name;
+        let mut passed = BTreeSet::from([at]);
         let mut aliases = Vec::new();
-        while let Some((owner, target, ttl)) = targets.remove(&at) {
-            if aliases.len() == MOST_ALIASES {
+        while let Some((target, ttl)) = targets.remove(at) {
+            // Too long, or in a circle.
+            if aliases.len() == MOST_ALIASES || !passed.insert(target) {
                 return Err(Unusable::Malformed);
             }
-            at = plain(target);
-            aliases.push((owner.clone(), (*target).clone(), ttl));
-        }
-        if aliases.iter().any(|(owner, ..)| plain(owner) == at) {
-            // The aliases lead in a circle.
-            return Err(Unusable::Malformed);
+            at = target;
+            aliases.push((target.clone(), ttl));
         }
         let mut seen = BTreeSet::new();
         let mut addresses = Vec::new();
         let mut beyond: usize = 0;
-        for record in records {
-            let Some(address) = self.address(record) else {
+        for record in records().filter(|record| record.name == *at) {
+            let Some(address) = self.address(&record.data) else {
                 continue;
             };
-            if record.dns_class != DNSClass::IN || plain(&record.name) != at || !seen.insert(address) {
+            if !seen.insert(address) {
                 continue;
             }
             if addresses.len() < MOST_ADDRESSES {
@@ -145,10 +141,10 @@ impl Question {
         })
     }
 
-    fn address(&self, record: &Record) -> Option<IpAddr> {
-        match (&record.data, self.family) {
-            (RData::A(a), Family::V4) => Some(a.0.into()),
-            (RData::AAAA(aaaa), Family::V6) => Some(aaaa.0.into()),
+    fn address(&self, data: &Data) -> Option<IpAddr> {
+        match (data, self.family) {
+            (Data::A(v4), Family::V4) => Some((*v4).into()),
+            (Data::Aaaa(v6), Family::V6) => Some((*v6).into()),
             _ => None,
         }
     }
@@ -170,9 +166,10 @@ impl Question {
             }
             passed.push(*address);
         }
-        let ttls = answer.aliases.iter().map(|(.., ttl)| *ttl);
+        let ttls = answer.aliases.iter().map(|(_, ttl)| *ttl);
         let ttls = ttls.chain(answer.addresses.iter().map(|(_, ttl)| *ttl));
-        let ttl = ttls.map(believed).min().unwrap_or_default();
+        let most = u32::try_from(CEILING.as_secs()).unwrap_or(u32::MAX);
+        let ttl = ttls.min().unwrap_or_default().min(most);
         Judged {
             reply: self.answer(answer, &passed, ttl),
             admit,
@@ -185,27 +182,28 @@ impl Question {
     fn answer(&self, answer: &Answer, passed: &[IpAddr], ttl: u32) -> Vec<u8> {
         let mut message = self.reply.message();
         if !answer.exists {
-            message.metadata.response_code = ResponseCode::NXDomain;
+            message.rcode = rcode::NO_SUCH_NAME;
         }
-        let mut owner = self.reply.query.name().clone();
-        for (_, target, _) in &answer.aliases {
-            let alias = RData::CNAME(hickory_proto::rr::rdata::CNAME(target.clone()));
-            message.add_answer(Record::from_rdata(owner, ttl, alias));
-            owner = target.clone();
+        let mut owner = &self.reply.asked.name;
+        let mut add = |owner: &Name, data| {
+            message.answers.push(Record {
+                name: owner.clone(),
+                class: INTERNET,
+                ttl,
+                data,
+            });
+        };
+        for (target, _) in &answer.aliases {
+            add(owner, Data::Cname(target.clone()));
+            owner = target;
         }
         for address in passed {
             let data = match address {
-                IpAddr::V4(v4) => RData::A((*v4).into()),
-                IpAddr::V6(v6) => RData::AAAA((*v6).into()),
+                IpAddr::V4(v4) => Data::A(*v4),
+                IpAddr::V6(v6) => Data::Aaaa(*v6),
             };
-            message.add_answer(Record::from_rdata(owner.clone(), ttl, data));
+            add(owner, data);
         }
         self.reply.fit(&message)
     }
-}
-
-/// RFC 2181 §8: a TTL with its highest bit set is zero; and none is believed beyond a day.
-fn believed(ttl: u32) -> u32 {
-    let most = u32::try_from(CEILING.as_secs()).unwrap_or(u32::MAX);
-    if ttl > u32::MAX >> 1 { 0 } else { ttl.min(most) }
 }

@@ -40,7 +40,12 @@ const KNOWN: &[KnownResolver] = &[
     // developers.google.com/speed/public-dns/docs/using
     KnownResolver {
         operator: "Google",
-        names: &["dns.google", "dns.google.com", "google-public-dns-a.google.com", "google-public-dns-b.google.com"],
+        names: &[
+            "dns.google",
+            "dns.google.com",
+            "google-public-dns-a.google.com",
+            "google-public-dns-b.google.com",
+        ],
         networks: &["8.8.8.0/24", "8.8.4.0/24", "2001:4860:4860::/48"],
     },
     // quad9.net/service/service-addresses-and-features
@@ -52,7 +57,13 @@ const KNOWN: &[KnownResolver] = &[
     // opendns.com/setupguide; support.opendns.com: DNS over HTTPS
     KnownResolver {
         operator: "OpenDNS",
-        names: &["doh.opendns.com", "dns.opendns.com", "doh.familyshield.opendns.com", "doh.umbrella.com", "dns.umbrella.com"],
+        names: &[
+            "doh.opendns.com",
+            "dns.opendns.com",
+            "doh.familyshield.opendns.com",
+            "doh.umbrella.com",
+            "dns.umbrella.com",
+        ],
         networks: &[
             "208.67.222.0/24",
             "208.67.220.0/24",
@@ -64,20 +75,41 @@ const KNOWN: &[KnownResolver] = &[
     // adguard-dns.io/en/public-dns.html
     KnownResolver {
         operator: "AdGuard",
-        names: &["adguard-dns.com", "dns.adguard.com", "dns-family.adguard.com", "dns-unfiltered.adguard.com"],
+        names: &[
+            "adguard-dns.com",
+            "dns.adguard.com",
+            "dns-family.adguard.com",
+            "dns-unfiltered.adguard.com",
+        ],
         networks: &["94.140.14.0/24", "94.140.15.0/24", "2a10:50c0::/32"],
     },
     // nextdns.io: set-up guide
     KnownResolver {
         operator: "NextDNS",
-        names: &["dns.nextdns.io", "dns1.nextdns.io", "dns2.nextdns.io", "doh.nextdns.io", "anycast.dns.nextdns.io"],
-        networks: &["45.90.28.0/24", "45.90.30.0/24", "2a07:a8c0::/32", "2a07:a8c1::/32"],
+        names: &[
+            "dns.nextdns.io",
+            "dns1.nextdns.io",
+            "dns2.nextdns.io",
+            "doh.nextdns.io",
+            "anycast.dns.nextdns.io",
+        ],
+        networks: &[
+            "45.90.28.0/24",
+            "45.90.30.0/24",
+            "2a07:a8c0::/32",
+            "2a07:a8c1::/32",
+        ],
     },
     // controld.com/free-dns
     KnownResolver {
         operator: "Control D",
         names: &["dns.controld.com", "freedns.controld.com"],
-        networks: &["76.76.2.0/24", "76.76.10.0/24", "2606:1a40::/48", "2606:1a40:1::/48"],
+        networks: &[
+            "76.76.2.0/24",
+            "76.76.10.0/24",
+            "2606:1a40::/48",
+            "2606:1a40:1::/48",
+        ],
     },
     // mullvad.net/help/dns-over-https-and-dns-over-tls
     KnownResolver {
@@ -88,8 +120,18 @@ const KNOWN: &[KnownResolver] = &[
     // cleanbrowsing.org/filters
     KnownResolver {
         operator: "CleanBrowsing",
-        names: &["doh.cleanbrowsing.org", "family-filter-dns.cleanbrowsing.org", "adult-filter-dns.cleanbrowsing.org", "security-filter-dns.cleanbrowsing.org"],
-        networks: &["185.228.168.0/24", "185.228.169.0/24", "2a0d:2a00:1::/48", "2a0d:2a00:2::/48"],
+        names: &[
+            "doh.cleanbrowsing.org",
+            "family-filter-dns.cleanbrowsing.org",
+            "adult-filter-dns.cleanbrowsing.org",
+            "security-filter-dns.cleanbrowsing.org",
+        ],
+        networks: &[
+            "185.228.168.0/24",
+            "185.228.169.0/24",
+            "2a0d:2a00:1::/48",
+            "2a0d:2a00:2::/48",
+        ],
     },
     // dns.yandex.com
     KnownResolver {
@@ -101,12 +143,22 @@ const KNOWN: &[KnownResolver] = &[
     KnownResolver {
         operator: "AliDNS",
         names: &["dns.alidns.com"],
-        networks: &["223.5.5.5/32", "223.6.6.6/32", "2400:3200::1/128", "2400:3200:baba::1/128"],
+        networks: &[
+            "223.5.5.5/32",
+            "223.6.6.6/32",
+            "2400:3200::1/128",
+            "2400:3200:baba::1/128",
+        ],
     },
     KnownResolver {
         operator: "DNSPod",
         names: &["doh.pub", "dot.pub", "dns.pub"],
-        networks: &["119.29.29.29/32", "1.12.12.12/32", "120.53.53.53/32", "2402:4e00::/64"],
+        networks: &[
+            "119.29.29.29/32",
+            "1.12.12.12/32",
+            "120.53.53.53/32",
+            "2402:4e00::/64",
+        ],
     },
     KnownResolver {
         operator: "114DNS",
@@ -122,7 +174,12 @@ const KNOWN: &[KnownResolver] = &[
     KnownResolver {
         operator: "DNS.SB",
         names: &["doh.dns.sb", "doh.sb", "dot.sb"],
-        networks: &["185.222.222.222/32", "45.11.45.11/32", "2a09::/128", "2a11::/128"],
+        networks: &[
+            "185.222.222.222/32",
+            "45.11.45.11/32",
+            "2a09::/128",
+            "2a11::/128",
+        ],
     },
     KnownResolver {
         operator: "Hurricane Electric",
@@ -143,7 +200,12 @@ const KNOWN: &[KnownResolver] = &[
     KnownResolver {
         operator: "UltraDNS",
         names: &[],
-        networks: &["64.6.64.6/32", "64.6.65.6/32", "156.154.70.0/24", "156.154.71.0/24"],
+        networks: &[
+            "64.6.64.6/32",
+            "64.6.65.6/32",
+            "156.154.70.0/24",
+            "156.154.71.0/24",
+        ],
     },
     KnownResolver {
         operator: "Comodo",

@@ -50,7 +50,9 @@ impl Ledger {
             let entry = held.entry(*address).or_insert(Entry { until, order: 0 });
             entry.until = entry.until.max(until);
             entry.order = self.order;
-            change.admit.push((*address, entry.until.saturating_sub(now)));
+            change
+                .admit
+                .push((*address, entry.until.saturating_sub(now)));
         }
         while held.len() > MOST_ADDRESSES {
             let oldest = held.iter().min_by_key(|(_, entry)| entry.order);

@@ -1,8 +1,7 @@
 //! A client's question: answered at once, forwarded, or ignored.
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name, RecordType};
 use stockade_profile::HostName;
+use stockade_wire::dns::{Edns, INTERNET, Message, Name, Question as Asked, kind, rcode};
 
 use super::address::is_under;
 use super::{Rights, known};
@@ -35,10 +34,10 @@ pub enum Family {
 }
 
 impl Family {
-    pub(super) fn record(self) -> RecordType {
+    pub(super) fn record(self) -> u16 {
         match self {
-            Self::V4 => RecordType::A,
-            Self::V6 => RecordType::AAAA,
+            Self::V4 => kind::A,
+            Self::V6 => kind::AAAA,
         }
     }
 }
@@ -105,38 +104,52 @@ impl Question {
 
     /// A question of the forwarder's own making, for a name that others use to reach the device.
     pub fn of_our_own(name: HostName, family: Family) -> Option<Self> {
-        let asked = Name::from_ascii(name.as_str()).ok()?;
-        let mut query = Query::query(asked, family.record());
-        query.name.set_fqdn(true);
+        let asked: Name = name.as_str().parse().ok()?;
         Some(Self {
-            name,
-            family,
             reply: Reply {
                 id: 0,
                 recursion: true,
-                query,
-                most: u16::MAX,
+                asked: ask(asked, family.record()),
+                spelled: Vec::new(),
+                most: usize::from(u16::MAX),
                 edns: false,
             },
+            name,
+            family,
         })
     }
 
     /// The question for the upstream, under a random id: nothing of the client's message is in it but the name and the type.
     pub fn upstream(&self, id: u16) -> Vec<u8> {
-        let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = true;
-        let mut name = self.reply.query.name().to_lowercase();
-        name.set_fqdn(true);
-        message.add_query(Query::query(name, self.family.record()));
-        let mut edns = Edns::new();
-        edns.set_max_payload(WHOLE_UDP);
-        message.set_edns(edns);
-        encode(&message)
+        let message = Message {
+            id,
+            recursion_desired: true,
+            questions: vec![self.reply.asked.clone()],
+            edns: Some(OURS),
+            ..Message::default()
+        };
+        message.write(usize::from(u16::MAX))
     }
 
     /// The answer when no upstream could be asked, or the kernel did not take the addresses.
     pub fn failed(&self) -> Vec<u8> {
-        self.reply.code(ResponseCode::ServFail)
+        self.reply.code(rcode::SERVER_FAILURE)
+    }
+}
+
+/// What we say of ourselves, in both directions.
+const OURS: Edns = Edns {
+    payload: WHOLE_UDP,
+    rcode: 0,
+    version: 0,
+    dnssec: false,
+};
+
+fn ask(name: Name, kind: u16) -> Asked {
+    Asked {
+        name,
+        kind,
+        class: INTERNET,
     }
 }
 
@@ -145,63 +158,71 @@ impl Question {
 pub(super) struct Reply {
     id: u16,
     recursion: bool,
-    pub(super) query: Query,
-    most: u16,
+    pub(super) asked: Asked,
+    /// The question as the client spelled it: some clients guard themselves by capital letters here and there.
+    spelled: Vec<u8>,
+    most: usize,
     edns: bool,
 }
 
 impl Reply {
     pub(super) fn message(&self) -> Message {
-        let mut message = Message::response(self.id, OpCode::Query);
-        message.metadata.recursion_desired = self.recursion;
-        message.metadata.recursion_available = true;
-        message.add_query(self.query.clone());
-        if self.edns {
+        Message {
+            id: self.id,
+            response: true,
+            recursion_desired: self.recursion,
+            recursion_available: true,
+            questions: vec![self.asked.clone()],
             // RFC 6891 §6.1.1: who asks with EDNS is answered with it.
-            let mut edns = Edns::new();
-            edns.set_max_payload(WHOLE_UDP);
-            message.set_edns(edns);
+            edns: self.edns.then_some(OURS),
+            ..Message::default()
         }
-        message
     }
 
-    fn code(&self, code: ResponseCode) -> Vec<u8> {
-        let mut message = self.message();
-        message.metadata.response_code = code;
-        encode(&message)
+    fn code(&self, rcode: u8) -> Vec<u8> {
+        self.fit(&Message {
+            rcode,
+            ..self.message()
+        })
     }
 
     /// The message's bytes, or when they are too many the bare answer that says so (RFC 2181 §9).
     pub(super) fn fit(&self, message: &Message) -> Vec<u8> {
-        let bytes = encode(message);
-        if bytes.len() <= usize::from(self.most) {
-            return bytes;
+        let mut bytes = message.write(self.most);
+        if bytes.get(2).is_some_and(|flags| flags & 0x02 != 0) {
+            let short = Message {
+                truncated: true,
+                rcode: message.rcode,
+                ..self.message()
+            };
+            bytes = short.write(self.most);
         }
-        let mut short = self.message();
-        short.metadata.truncation = true;
-        encode(&short)
+        if let Some(place) = bytes.get_mut(HEADER..HEADER.saturating_add(self.spelled.len()))
+            && place.eq_ignore_ascii_case(&self.spelled)
+        {
+            place.copy_from_slice(&self.spelled);
+        }
+        bytes
     }
-}
-
-/// What cannot be encoded becomes no answer at all: an empty message that no socket sends.
-pub(super) fn encode(message: &Message) -> Vec<u8> {
-    message.to_vec().unwrap_or_default()
 }
 
 /// An answer without a question: for what could not be read.
-fn bare(id: u16, code: ResponseCode, op_code: OpCode) -> Heard {
-    let mut message = Message::response(id, op_code);
-    message.metadata.response_code = code;
-    Heard::Answered {
-        bytes: encode(&message),
-        refused: None,
-    }
+fn bare(id: u16, rcode: u8, opcode: u8) -> Heard {
+    let message = Message {
+        id,
+        response: true,
+        opcode,
+        rcode,
+        ..Message::default()
+    };
+    answered(message.write(HEADER))
 }
 
 /// Judges a client's message. Without rights (a client that nobody knows) every question is refused.
 pub fn hear(bytes: &[u8], transport: Transport, rights: Option<&Rights>) -> Heard {
     // RFC 1035 §4.1.1, by hand: the counts are looked at before anything is allocated for them.
-    let Some(&[a, b, flags, _, q1, q2, an1, an2, ns1, ns2, _, _]) = bytes.first_chunk::<HEADER>() else {
+    let Some(&[a, b, flags, _, q1, q2, an1, an2, ns1, ns2, _, _]) = bytes.first_chunk::<HEADER>()
+    else {
         return Heard::Ignored;
     };
     if flags & 0x80 != 0 {
@@ -209,31 +230,41 @@ pub fn hear(bytes: &[u8], transport: Transport, rights: Option<&Rights>) -> Hear
     }
     let id = u16::from_be_bytes([a, b]);
     if flags & 0x78 != 0 {
-        return bare(id, ResponseCode::NotImp, OpCode::from_u8((flags >> 3) & 0x0f));
+        return bare(id, rcode::NOT_IMPLEMENTED, (flags >> 3) & 0x0f);
     }
     if [q1, q2, an1, an2, ns1, ns2] != [0, 1, 0, 0, 0, 0] {
-        return bare(id, ResponseCode::FormErr, OpCode::Query);
+        return bare(id, rcode::FORMAT_ERROR, 0);
     }
-    let Ok(message) = Message::from_vec(bytes) else {
-        return bare(id, ResponseCode::FormErr, OpCode::Query);
+    let Ok(message) = Message::read(bytes) else {
+        return bare(id, rcode::FORMAT_ERROR, 0);
     };
-    let Some(query) = message.queries.first() else {
-        return bare(id, ResponseCode::FormErr, OpCode::Query);
+    let Some(asked) = message.questions.into_iter().next() else {
+        return bare(id, rcode::FORMAT_ERROR, 0);
     };
-    let offered = message.edns.as_ref().map_or(PLAIN_UDP, Edns::max_payload);
+    let offered = message.edns.map_or(PLAIN_UDP, |edns| edns.payload);
+    let labels = asked.name.labels().map(<[u8]>::len);
+    let spelled = labels.fold(1, |sum: usize, label| {
+        sum.saturating_add(label).saturating_add(1)
+    });
     let reply = Reply {
         id,
-        recursion: message.metadata.recursion_desired,
-        query: query.clone(),
+        recursion: message.recursion_desired,
+        asked,
+        spelled: bytes
+            .get(HEADER..HEADER.saturating_add(spelled))
+            .unwrap_or_default()
+            .to_vec(),
         most: match transport {
-            Transport::Udp => offered.clamp(PLAIN_UDP, WHOLE_UDP),
-            Transport::Tcp => u16::MAX,
+            Transport::Udp => offered.clamp(PLAIN_UDP, WHOLE_UDP).into(),
+            Transport::Tcp => u16::MAX.into(),
         },
         edns: message.edns.is_some(),
     };
-    if message.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-        // RFC 6891 §6.1.3.
-        return answered(reply.code(ResponseCode::BADVERS));
+    if message.edns.is_some_and(|edns| edns.version > 0) {
+        // RFC 6891 §6.1.3, §9: BADVERS is 16, whose upper bits stand in the record of EDNS.
+        let mut refusal = reply.message();
+        refusal.edns = Some(Edns { rcode: 1, ..OURS });
+        return answered(reply.fit(&refusal));
     }
     judge(reply, rights)
 }
@@ -246,27 +277,27 @@ fn answered(bytes: Vec<u8>) -> Heard {
 }
 
 fn judge(reply: Reply, rights: Option<&Rights>) -> Heard {
-    let text = plain(reply.query.name());
-    let record = reply.query.query_type();
+    let text = reply.asked.name.to_string();
+    let record = reply.asked.kind;
     let refuse = |why| Heard::Answered {
-        bytes: reply.code(ResponseCode::Refused),
+        bytes: reply.code(rcode::REFUSED),
         refused: Some(Refused {
             name: text.clone(),
-            record: record.to_string(),
+            record: spoken(record),
             why,
         }),
     };
     let Some(rights) = rights else {
         return refuse(Why::Client);
     };
-    if reply.query.query_class() != DNSClass::IN {
+    if reply.asked.class != INTERNET {
         return refuse(Why::Type);
     }
     let name: Option<HostName> = text.parse().ok();
     let allowed = name.and_then(|name| rights.names.get_key_value(&name));
     let Some((name, families)) = allowed else {
         if is_noise(&text, record, rights) {
-            return answered(reply.code(ResponseCode::NXDomain));
+            return answered(reply.code(rcode::NO_SUCH_NAME));
         }
         return refuse(if known::is_known_resolver(&text) {
             Why::Resolver
@@ -274,19 +305,16 @@ fn judge(reply: Reply, rights: Option<&Rights>) -> Heard {
             Why::Outside
         });
     };
-    let family = if record == RecordType::A {
-        Family::V4
-    } else if record == RecordType::AAAA {
-        Family::V6
-    } else if matches!(record, RecordType::HTTPS | RecordType::SVCB) {
+    let family = match record {
+        kind::A => Family::V4,
+        kind::AAAA => Family::V6,
         // RFC 9460 §3: a client without an answer goes on with the addresses. Hints in a record would lead past the sets.
-        return answered(reply.code(ResponseCode::NoError));
-    } else {
-        return refuse(Why::Type);
+        kind::HTTPS | kind::SVCB => return answered(reply.code(rcode::NO_ERROR)),
+        _ => return refuse(Why::Type),
     };
     if !families.has(family) {
         // No rule would let the device reach such an address: it is spared the attempt.
-        return answered(reply.code(ResponseCode::NoError));
+        return answered(reply.code(rcode::NO_ERROR));
     }
     Heard::Forward(Question {
         name: name.clone(),
@@ -296,14 +324,25 @@ fn judge(reply: Reply, rights: Option<&Rights>) -> Heard {
 }
 
 /// Questions that are nobody's attempt at anything: they get "no such name", and no report.
-fn is_noise(name: &str, record: RecordType, rights: &Rights) -> bool {
+fn is_noise(name: &str, record: u16, rights: &Rights) -> bool {
     // Firefox's canary: "no such name" turns its own DNS over HTTPS off (support.mozilla.org/kb/canary-domain-use-application-dnsnet).
     // RFC 9462 §6.4: resolver.arpa asks for a way around us. RFC 7050: ipv4only.arpa looks for a translator.
-    const QUIET: [&str; 4] = ["use-application-dns.net", "resolver.arpa", "ipv4only.arpa", "localhost"];
+    const QUIET: [&str; 4] = [
+        "use-application-dns.net",
+        "resolver.arpa",
+        "ipv4only.arpa",
+        "localhost",
+    ];
     // RFC 6762 §3: .local is asked by multicast. Reverse look-ups are made by any program that prints a peer.
-    const QUIET_BELOW: [&str; 6] =
-        ["resolver.arpa", "ipv4only.arpa", "localhost", "local", "in-addr.arpa", "ip6.arpa"];
-    let single = !name.contains('.');
+    const QUIET_BELOW: [&str; 6] = [
+        "resolver.arpa",
+        "ipv4only.arpa",
+        "localhost",
+        "local",
+        "in-addr.arpa",
+        "ip6.arpa",
+    ];
+    let single = !name.contains('.') && !name.is_empty();
     let suffixed = || {
         // `pool.ntp.org.lan`: a resolver library that tries the domains of its search list.
         rights.names().any(|allowed| {
@@ -311,21 +350,31 @@ fn is_noise(name: &str, record: RecordType, rights: &Rights) -> bool {
                 .is_some_and(|rest| rest.starts_with('.'))
         })
     };
-    let addresses = matches!(record, RecordType::A | RecordType::AAAA | RecordType::HTTPS);
+    let addresses = matches!(record, kind::A | kind::AAAA | kind::HTTPS);
     QUIET.contains(&name)
         || QUIET_BELOW.iter().any(|domain| is_under(name, domain))
-        || (addresses && ((single && !name.is_empty()) || suffixed()))
+        || (addresses && (single || suffixed()))
 }
 
-/// A name as text that is safe to print and to compare: lower case, no dot at its end, odd bytes escaped.
-pub(super) fn plain(name: &Name) -> String {
-    let text = name.to_lowercase().to_ascii();
-    let text = text.strip_suffix('.').unwrap_or(&text);
-    text.chars()
-        .flat_map(|c| {
-            let plain = c.is_ascii_graphic();
-            let escaped = (!plain).then(|| c.escape_default());
-            plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
+/// A type as people write it (RFC 3597 §5 for those without a name).
+fn spoken(record: u16) -> String {
+    let name = match record {
+        kind::A => "A",
+        kind::NS => "NS",
+        kind::CNAME => "CNAME",
+        kind::SOA => "SOA",
+        10 => "NULL",
+        kind::PTR => "PTR",
+        kind::MX => "MX",
+        kind::TXT => "TXT",
+        kind::AAAA => "AAAA",
+        kind::SRV => "SRV",
+        kind::SVCB => "SVCB",
+        kind::HTTPS => "HTTPS",
+        251 => "IXFR",
+        kind::AXFR => "AXFR",
+        kind::ANY => "ANY",
+        other => return format!("TYPE{other}"),
+    };
+    name.to_owned()
 }

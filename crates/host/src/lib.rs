@@ -1,5 +1,7 @@
 //! A host: read it, change it. Whatever needs the operating system is here.
 
+pub mod admit;
+pub mod capture;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod netlink;

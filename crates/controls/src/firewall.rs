@@ -1,5 +1,8 @@
 //! The firewall: from a profile to rules, and from the kernel's rules back to decisions.
 
+pub mod decide;
 pub mod names;
 pub mod nft;
+pub mod policy;
 pub mod readback;
+pub mod surroundings;

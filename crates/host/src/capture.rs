@@ -20,6 +20,9 @@ use stockade_wire::capture::{Frame, LinkType, MAX_FRAME};
 /// Ethernet, and the loopback interface, whose frames look the same (`ARPHRD_*` of Linux).
 const ETHERNET_LIKE: [u16; 2] = [1, 772];
 
+/// What the kernel says of frames that this machine sends (`linux/if_packet.h`).
+const PACKET_OUTGOING: u8 = 4;
+
 /// How much the kernel holds for us while we are busy.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -86,6 +89,7 @@ pub struct Capture {
     name: String,
     index: usize,
     buffer: Vec<u8>,
+    outgoing: bool,
 }
 
 impl Capture {
@@ -115,6 +119,7 @@ impl Capture {
             name: name.to_owned(),
             index: address.ifindex(),
             buffer: vec![0; usize::try_from(MAX_FRAME).unwrap_or(usize::MAX)],
+            outgoing: false,
         };
         if options.promiscuous {
             capture.be_promiscuous()?;
@@ -151,9 +156,10 @@ impl Capture {
                     Err(Errno::EINTR) => continue,
                     Err(errno) => return Err(failure("capture", &self.name, errno.into())),
                 };
-            if from.is_none_or(|from| from.ifindex() != self.index) {
+            let Some(from) = from.filter(|from| from.ifindex() == self.index) else {
                 continue;
-            }
+            };
+            self.outgoing = from.pkttype() == PACKET_OUTGOING;
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             return Ok(Some(Frame {
                 time: now.unwrap_or_default(),
@@ -162,6 +168,11 @@ impl Capture {
                 original_len: u32::try_from(length).unwrap_or(u32::MAX),
             }));
         }
+    }
+
+    /// Whether this machine sent the frame that was taken last. The kernel says so; a frame's own bytes can lie.
+    pub fn outgoing(&self) -> bool {
+        self.outgoing
     }
 
     /// How many frames the kernel had no room for since the last call.

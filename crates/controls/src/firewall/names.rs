@@ -16,9 +16,11 @@ mod tests;
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use stockade_profile::{HostName, Network};
+use stockade_profile::{Direction, HostName, Network};
+
+use super::policy::{Allow, Peer, Policy, RuleId};
 
 pub use address::{Kind, kind};
 pub use answer::{Answer, Judged, Unusable};
@@ -47,6 +49,20 @@ pub const MOST_ALIASES: usize = 16;
 /// How long an address of an answer stays admitted (at least [`FLOOR`] and [`GRACE`], at most a day and [`GRACE`]).
 pub fn lifetime(ttl: Duration) -> Duration {
     ttl.clamp(FLOOR, CEILING).saturating_add(GRACE)
+}
+
+/// The names of hosts that may open flows to the device: nobody there looks them up, so the forwarder does.
+pub fn followed(policy: &Policy) -> BTreeSet<HostName> {
+    let inward = |allow: &&Allow| allow.direction == Direction::In;
+    let names = policy
+        .allow
+        .iter()
+        .filter(inward)
+        .filter_map(|allow| match &allow.peer {
+            Peer::Name(name) => Some(name.clone()),
+            Peer::Any | Peer::Networks(_) | Peer::Group(_) => None,
+        });
+    names.collect()
 }
 
 /// Which address families a rule leaves open.
@@ -93,6 +109,36 @@ impl Rights {
             names: held,
             inside: inside.into_iter().collect(),
         }
+    }
+
+    /// What the rules of a policy leave a client to look up.
+    pub fn of(policy: &Policy) -> Self {
+        let names = policy.allow.iter().filter_map(|allow| {
+            let Peer::Name(name) = &allow.peer else {
+                return None;
+            };
+            let families = match allow.traffic.held_to() {
+                None => Families::BOTH,
+                Some(stockade_profile::Family::Ipv4) => Families {
+                    v4: true,
+                    v6: false,
+                },
+                Some(stockade_profile::Family::Ipv6) => Families {
+                    v4: false,
+                    v6: true,
+                },
+            };
+            Some((name.clone(), families))
+        });
+        // What we add ourselves (DHCP, the gateway's own services) is no reason for a name to point there.
+        let inside = policy
+            .allow
+            .iter()
+            .filter_map(|allow| match (allow.id, &allow.peer) {
+                (RuleId::Out(_), Peer::Networks(networks)) => Some(networks.clone()),
+                _ => None,
+            });
+        Self::new(names, inside.flatten())
     }
 
     /// The names, in order.

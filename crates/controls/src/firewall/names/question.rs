@@ -103,7 +103,10 @@ impl Question {
     }
 
     /// A question of the forwarder's own making, for a name that others use to reach the device.
-    pub fn of_our_own(name: HostName, family: Family) -> Option<Self> {
+    pub fn of_our_own(name: HostName, family: Family, rights: &Rights) -> Option<Self> {
+        if !rights.names.get(&name)?.has(family) {
+            return None;
+        }
         let asked: Name = name.as_str().parse().ok()?;
         Some(Self {
             reply: Reply {

@@ -1,6 +1,8 @@
 //! The firewall: from a profile to rules, and from the kernel's rules back to decisions.
 
+pub mod check;
 pub mod decide;
+pub mod eval;
 pub mod names;
 pub mod nft;
 pub mod policy;

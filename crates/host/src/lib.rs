@@ -2,6 +2,8 @@
 
 pub mod admit;
 pub mod capture;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod netlink;

@@ -68,7 +68,7 @@ const CORPUS_MUD: &[u8] = br#"{"ietf-mud:mud":{"mud-version":1}}"#;
 /// Checking a signature never panics, nobody's trust means no trust, and what is taken is a signature of the file.
 pub fn mud_signature(data: &[u8]) {
     // 2027-01-15
-    let now = UnixTime::since_unix_epoch(core::time::Duration::from_secs(1_800_000_000));
+    let now = UnixTime::since_unix_epoch(core::time::Duration::from_secs(1_800_000_001));
     let nobody = signature::verify(CORPUS_MUD, data, &Anchors::default(), now);
     assert!(nobody.is_err(), "nobody trusted, no trust");
     let mut anchors = Anchors::default();

@@ -4,6 +4,15 @@ use stockade_profile::mud::signature::{Anchors, MAX_SIGNATURE, SignatureError, U
 
 use crate::lab::{FILE, Lab, now, years};
 
+// Object identifiers: the attributes digest, content type and signing time; data and signed data; digests.
+const DIGEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04";
+const TYPE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03";
+const TIME: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05";
+const DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+const SIGNED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+const SHA256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
+const SHA384: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x02";
+
 fn refused(lab: &Lab, signature: &[u8]) -> SignatureError {
     verify(FILE, signature, &lab.anchors(), now()).unwrap_err()
 }
@@ -233,13 +242,6 @@ fn attributes_that_contradict_the_message_are_refused() {
         changed[at..at + from.len()].copy_from_slice(to);
         changed
     };
-    const DIGEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04";
-    const TYPE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03";
-    const TIME: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05";
-    const DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
-    const SIGNED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
-    const SHA256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
-    const SHA384: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x02";
     let form = "this is no signature of a MUD file: ";
     for (from, to, nth, words) in [
         (

@@ -120,7 +120,7 @@ impl Lab {
             .args(words)
             .current_dir(self.path())
             .output()
-            .unwrap();
+            .map_err(|e| e.to_string())?;
         if output.status.success() {
             return Ok(());
         }

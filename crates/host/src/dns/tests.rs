@@ -128,10 +128,13 @@ struct Bench {
 
 impl Bench {
     fn new(upstreams: &[SocketAddr]) -> Self {
-        let mut settings = Settings::new(upstreams.to_vec());
+        Self::with(Settings::new(upstreams.to_vec()))
+    }
+
+    fn with(mut settings: Settings) -> Self {
         settings.mark = None;
         settings.patience = Duration::from_millis(200);
-        settings.total = Duration::from_millis(1_000);
+        settings.total = Duration::from_secs(1);
         let rights = Rights::new([(NAME.parse().unwrap(), Families::BOTH)], []);
         let rights = Arc::new(rights);
         let kernel = Arc::new(Kernel::default());
@@ -221,7 +224,7 @@ async fn an_address_that_the_kernel_refuses_is_not_given_out() {
     bench.kernel.broken.store(true, Ordering::SeqCst);
     let reply = bench.ask(NAME).await;
     assert_eq!(reply.rcode, rcode::SERVER_FAILURE);
-    assert_eq!(addresses(&reply), []);
+    assert!(addresses(&reply).is_empty());
     assert!(matches!(bench.events()[..], [Event::NotAdmitted { .. }]));
     assert_eq!(bench.forwarder.held(), []);
 }
@@ -304,7 +307,7 @@ async fn an_answer_of_thousands_of_addresses_comes_by_stream_and_is_bounded() {
     // Too much for a datagram: the client is told, and comes back with a stream.
     let reply = bench.ask(NAME).await;
     assert!(reply.truncated);
-    assert_eq!(addresses(&reply), []);
+    assert!(addresses(&reply).is_empty());
     let mut stream = TcpStream::connect(bench.door).await.unwrap();
     let bytes = question(7, NAME).write(512);
     for _ in 0..3 {
@@ -337,17 +340,16 @@ async fn ten_thousand_addresses_in_turn_leave_the_newest_in_the_kernel() {
         vec![answer(asked, addresses.collect::<Vec<_>>())]
     })
     .await;
-    let bench = Bench::new(&[upstream]);
+    let bench = Bench::with(Settings {
+        rate: 100_000,
+        ..Settings::new(vec![upstream])
+    });
     let mut last = Vec::new();
     let client = bench.client().await;
-    for turn in 0..500 {
+    for _ in 0..500 {
         client.send(&question(7, NAME).write(512)).await.unwrap();
         last = addresses(&receive(&client).await);
         assert_eq!(last.len(), 20);
-        if turn % 40 == 39 {
-            // Below the rate at which a client is cut off.
-            tokio::time::sleep(Duration::from_millis(800)).await;
-        }
     }
     let held = lock(&bench.kernel.held).clone();
     assert_eq!(held.len(), MOST_ADDRESSES);

@@ -26,6 +26,32 @@ choice! {
     }
 }
 
+impl ModelName {
+    /// A name made of any text: what a name can not have becomes `-`.
+    pub(crate) fn made_of(text: &str) -> Option<Self> {
+        let plain = |c: char| match c.to_ascii_lowercase() {
+            c @ ('a'..='z' | '0'..='9' | '.' | '_') => c,
+            _ => '-',
+        };
+        let name: String = text.chars().map(plain).take(64).collect();
+        let parts: Vec<&str> = name.split('-').filter(|part| !part.is_empty()).collect();
+        let name = parts.join("-");
+        Self::new(name.trim_matches(['.', '_', '-'])).ok()
+    }
+
+    /// For a model that nobody named.
+    pub(crate) fn unnamed() -> Self {
+        Self("unnamed".into())
+    }
+}
+
+impl Manufacturer {
+    /// For a maker that nobody named.
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".into())
+    }
+}
+
 /// Which model the profile is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {

@@ -39,6 +39,7 @@ mod read;
 mod render;
 mod tamper;
 mod text;
+mod to_toml;
 mod toml;
 mod topic;
 mod units;

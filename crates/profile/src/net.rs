@@ -225,9 +225,37 @@ impl Network {
         self.prefix
     }
 
+    /// The networks that make up this one without a part of it; nothing if it is all in the other one.
+    pub(crate) fn without(self, part: Self) -> Vec<Self> {
+        let inside = part.prefix >= self.prefix && self.contains(part.address);
+        if !inside {
+            let all = part.prefix <= self.prefix && part.contains(self.address);
+            return if all { Vec::new() } else { vec![self] };
+        }
+        let halves = self.prefix.saturating_add(1)..=part.prefix;
+        halves
+            .filter_map(|prefix| Self::around(flipped(part.address, prefix), prefix))
+            .collect()
+    }
+
     /// Whether an address lies in the network.
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+}
+
+/// The address with the last of its first `prefix` bits turned over.
+fn flipped(address: IpAddr, prefix: u8) -> IpAddr {
+    let bit = |bits: u32| bits.saturating_sub(u32::from(prefix));
+    match address {
+        IpAddr::V4(v4) => {
+            let bit = 1_u32.checked_shl(bit(32)).unwrap_or_default();
+            IpAddr::V4((v4.to_bits() ^ bit).into())
+        }
+        IpAddr::V6(v6) => {
+            let bit = 1_u128.checked_shl(bit(128)).unwrap_or_default();
+            IpAddr::V6((v6.to_bits() ^ bit).into())
+        }
     }
 }
 
@@ -329,6 +357,18 @@ impl HttpsUrl {
     /// The address as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The host, without the port; an IPv6 address in its brackets.
+    pub fn host(&self) -> &str {
+        let rest = self.0.strip_prefix("https://").unwrap_or_default();
+        let authority = rest.split('/').next().unwrap_or_default();
+        let end = match authority.find(']') {
+            Some(bracket) => Some(bracket.saturating_add(1)),
+            None => authority.find(':'),
+        };
+        end.and_then(|end| authority.get(..end))
+            .unwrap_or(authority)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fault::{Faulted, Faults, Malformed};
+use crate::mud::Mud;
 use crate::read::{Form, Keys, Node, Value, Writer};
 use crate::{
     Boot, Comms, Credentials, Device, Firewall, Mac, Ports, Privileges, Programs, Protocols,
@@ -25,6 +26,8 @@ pub struct Profile {
     pub upnp: Upnp,
     /// Who may be reached, and who may reach the device.
     pub firewall: Firewall,
+    /// What its MUD file says of itself, if the profile comes from one or becomes one.
+    pub mud: Option<Mud>,
     /// What is asked of the way it starts.
     pub boot: Boot,
     /// Who may log in, and how.
@@ -45,6 +48,29 @@ pub struct Profile {
     pub data: BTreeMap<SchemaName, Schema>,
 }
 
+impl Profile {
+    /// A profile that allows nothing.
+    pub fn of(device: Device) -> Self {
+        Self {
+            device,
+            comms: Comms::default(),
+            protocols: Protocols::default(),
+            upnp: Upnp::default(),
+            firewall: Firewall::default(),
+            mud: None,
+            boot: Boot::default(),
+            credentials: Credentials::default(),
+            privileges: Privileges::default(),
+            programs: Programs::default(),
+            updates: None,
+            mac: None,
+            ports: Ports::default(),
+            tamper: Tamper::default(),
+            data: BTreeMap::new(),
+        }
+    }
+}
+
 impl Form for Profile {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
         let mut keys = Keys::of(node, faults)?;
@@ -61,6 +87,7 @@ impl Form for Profile {
         let protocols = keys.or_default("protocols");
         let upnp = keys.or_default("upnp");
         let firewall = keys.or_default("firewall");
+        let mud = keys.optional("mud");
         let boot = keys.or_default("boot");
         let credentials = keys.or_default("credentials");
         let privileges = keys.or_default("privileges");
@@ -80,6 +107,7 @@ impl Form for Profile {
             protocols: protocols?,
             upnp: upnp?,
             firewall: firewall?,
+            mud: mud?,
             boot: boot?,
             credentials: credentials?,
             privileges: privileges?,
@@ -100,6 +128,7 @@ impl Form for Profile {
             .unless_default("protocols", &self.protocols)
             .unless_default("upnp", &self.upnp)
             .unless_default("firewall", &self.firewall)
+            .some("mud", self.mud.as_ref())
             .unless_default("boot", &self.boot)
             .unless_default("credentials", &self.credentials)
             .unless_default("privileges", &self.privileges)

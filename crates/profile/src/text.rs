@@ -150,6 +150,26 @@ pub(crate) fn absolute_path(what: &str, text: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// RFC 3986 §3: a scheme, `:`, and what the scheme makes of the rest.
+pub(crate) fn uri(what: &str, text: &str) -> Result<(), Malformed> {
+    length(what, text, 256)?;
+    let wrong = || {
+        Malformed::new(format!("`{}` can not be {what}", quote(text)))
+            .help("a URI: \"urn:ietf:params:mud:dns\" or \"https://example.org/hubs\"")
+    };
+    let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    // RFC 3986 §2: unreserved, reserved and `%`.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
+    if named && !rest.is_empty() && rest.chars().all(plain) {
+        return Ok(());
+    }
+    Err(wrong())
+}
+
 fn length(what: &str, text: &str, most: usize) -> Result<(), Malformed> {
     if text.is_empty() {
         return Err(Malformed::new(format!("{what} can not be empty")));

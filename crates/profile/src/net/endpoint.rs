@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{HostName, HttpsUrl, Network};
 use crate::fault::{Malformed, nearest, quote};
 use crate::read::Text;
-use crate::text::name;
+use crate::text::{name, uri};
 use crate::{Family, ModelName};
 
 name! {
@@ -116,6 +116,16 @@ impl fmt::Display for Endpoint {
 impl Text for Endpoint {}
 
 impl Endpoint {
+    /// A network, or the one address that it is.
+    pub(crate) fn of_network(network: Network) -> Self {
+        let whole = if network.address().is_ipv4() { 32 } else { 128 };
+        if network.prefix() == whole {
+            Self::Address(network.address())
+        } else {
+            Self::Network(network)
+        }
+    }
+
     /// The family of its addresses, if it says them.
     pub fn family(&self) -> Option<Family> {
         let address = match self {
@@ -157,24 +167,4 @@ impl Endpoint {
             Self::MudModel(url) => format!("devices described by `{url}`"),
         }
     }
-}
-
-/// RFC 3986 §3: a scheme, `:`, and what the scheme makes of the rest.
-fn uri(what: &str, text: &str) -> Result<(), Malformed> {
-    const MAX: usize = 256;
-    let wrong = || {
-        Malformed::new(format!("`{}` can not be {what}", quote(text)))
-            .help("a URI: \"urn:ietf:params:mud:dns\" or \"https://example.org/hubs\"")
-    };
-    let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    // RFC 3986 §2: unreserved, reserved and `%`.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
-    if named && !rest.is_empty() && text.len() <= MAX && rest.chars().all(plain) {
-        return Ok(());
-    }
-    Err(wrong())
 }

@@ -9,6 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use stockade_profile::mud::{Mud, TlsRule};
 use stockade_profile::{
     Boot, Class, Comms, Credentials, Demand, Device, Direction, Distance, Endpoint, EtherType,
     Family, Firewall, Frame, Front, Generalisation, IcmpKind, Inward, KeyStore, Level, LinkAddress,
@@ -268,6 +269,65 @@ pub(crate) fn firewall() -> impl Strategy<Value = Firewall> {
         })
 }
 
+fn mud() -> impl Strategy<Value = Mud> {
+    let told = (
+        option::of(texts("https://[a-z]{1,3}\\.example/[a-z]{1,3}")),
+        option::of(texts(
+            "20[0-9]{2}-0[1-9]-1[0-9]T1[0-9]:[0-5][0-9]:00(Z|[+-]0[0-9]:[0-5]0|\\.[0-9]{1,3}Z)",
+        )),
+        1_u8..=168,
+        any::<bool>(),
+        option::of(labels()),
+        option::of(texts("https?://[a-z]{1,3}\\.example/[a-z]{1,3}\\?x=[0-9]")),
+    );
+    let tls = (
+        any_of(Direction::ALL),
+        endpoints(),
+        any_of(&[Protocol::Tcp, Protocol::Udp]),
+        option::of(port_ranges()),
+        texts("\\{\"[a-z]{1,3}\": ?\\[[1-9],\"[a-z'ä]\",true,null,\\{\\}\\]\\}"),
+    )
+        .prop_map(|(direction, peer, protocol, port, profiles)| TlsRule {
+            direction,
+            peer,
+            protocol,
+            port,
+            profiles,
+        });
+    let key = |rule: &TlsRule| {
+        let TlsRule {
+            direction,
+            peer,
+            protocol,
+            port,
+            ..
+        } = rule;
+        (*direction, peer.clone(), *protocol, *port)
+    };
+    (told, set(labels()), any::<bool>(), distinct(tls, key)).prop_map(
+        |(
+            (url, last_update, cache_validity, is_supported, line, documentation),
+            extensions,
+            tls_profiles,
+            tls,
+        )| Mud {
+            url,
+            last_update,
+            cache_validity,
+            is_supported,
+            systeminfo: line.clone(),
+            mfg_name: line.clone(),
+            model_name: None,
+            firmware_rev: line.clone(),
+            software_rev: line,
+            documentation,
+            extensions,
+            tls_profiles,
+            tls,
+        },
+    )
+}
+
 fn boot() -> impl Strategy<Value = Boot> {
     let demand = || option::of(any_of(Demand::ALL));
     (demand(), any::<u32>(), demand()).prop_map(|(secure_boot, bits, verity)| Boot {
@@ -373,7 +433,13 @@ fn data() -> impl Strategy<Value = BTreeMap<SchemaName, Schema>> {
 pub(crate) fn profile() -> impl Strategy<Value = Profile> {
     data().prop_flat_map(|data| {
         let schemas: Vec<SchemaName> = data.keys().cloned().collect();
-        let network = (comms(schemas), protocols(), upnp(), firewall());
+        let network = (
+            comms(schemas),
+            protocols(),
+            upnp(),
+            firewall(),
+            option::of(mud()),
+        );
         (
             device(),
             network,
@@ -385,7 +451,7 @@ pub(crate) fn profile() -> impl Strategy<Value = Profile> {
         )
             .prop_map(
                 move |(device, network, boot, inside, updates, ports, tamper)| {
-                    let (comms, protocols, upnp, firewall) = network;
+                    let (comms, protocols, upnp, firewall, mud) = network;
                     let (credentials, privileges, programs, mac) = inside;
                     let data = data.clone();
                     Profile {
@@ -394,6 +460,7 @@ pub(crate) fn profile() -> impl Strategy<Value = Profile> {
                         protocols,
                         upnp,
                         firewall,
+                        mud,
                         boot,
                         credentials,
                         privileges,

@@ -123,6 +123,14 @@ fn the_camera_of_the_documents_keeps_its_bytes() {
     insta::assert_snapshot!(hex(&camera.canonical()));
 }
 
+#[test]
+fn the_camera_written_as_text_keeps_its_bytes() {
+    let camera = parse(include_str!("../../../../profiles/cam-2.toml")).unwrap();
+    let text = camera.to_toml();
+    assert_eq!(parse(&text).unwrap().canonical(), camera.canonical());
+    insta::assert_snapshot!(text);
+}
+
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<char> = hex.chars().filter(char::is_ascii_hexdigit).collect();
     digits
@@ -260,6 +268,13 @@ proptest! {
         let bytes = profile.canonical();
         prop_assert_eq!(&Profile::from_canonical(&bytes).unwrap(), &profile);
         prop_assert_eq!(Profile::from_canonical(&bytes).unwrap().canonical(), bytes);
+    }
+
+    #[test]
+    fn every_profile_reads_back_from_its_text(profile in arbitrary::profile()) {
+        let text = profile.to_toml();
+        let checked = check(&text);
+        prop_assert_eq!(checked.profile.as_ref(), Some(&profile), "{}", text);
     }
 
     #[test]

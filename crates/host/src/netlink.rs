@@ -25,6 +25,7 @@ use rustix::net::{
 use self::message::{Message, Messages, Writer, kind};
 
 pub mod flows;
+pub mod keys;
 pub(crate) mod message;
 pub mod packets;
 pub mod routes;

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use stockade_controls::firewall::nft::Family;
 
 pub use self::child::{Answer, Bounds};
 pub use self::message::Complaint;
-use crate::netlink::sets::TableFamily;
 
 mod child;
 mod message;
@@ -158,13 +158,13 @@ impl Nft {
     }
 
     /// A table as nft's JSON; nothing if there is no such table. Only tables of ours are ever asked for.
-    pub fn list(&self, family: TableFamily, table: &str) -> Result<Option<Vec<u8>>, NftError> {
-        self.listed(&["--json", "list", "table", family.as_str(), table])
+    pub fn list(&self, family: Family, table: &str) -> Result<Option<Vec<u8>>, NftError> {
+        self.listed(&["--json", "list", "table", &family.to_string(), table])
     }
 
     /// A table as text; nothing if there is no such table.
-    pub fn list_text(&self, family: TableFamily, table: &str) -> Result<Option<Vec<u8>>, NftError> {
-        self.listed(&["list", "table", family.as_str(), table])
+    pub fn list_text(&self, family: Family, table: &str) -> Result<Option<Vec<u8>>, NftError> {
+        self.listed(&["list", "table", &family.to_string(), table])
     }
 
     fn listed(&self, arguments: &[&str]) -> Result<Option<Vec<u8>>, NftError> {

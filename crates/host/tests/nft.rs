@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{listed, namespace};
-use stockade_host::netlink::sets::TableFamily;
+use stockade_controls::firewall::nft::Family;
 use stockade_host::nft::{Nft, NftError};
 
 const GOOD: &str = "table inet stockade {\n\tchain a {\n\t\taccept\n\t}\n}\n";
@@ -29,18 +29,18 @@ fn a_ruleset_is_loaded_and_listed_and_an_absent_table_is_none() {
     let nft = Nft::find().expect("nft");
     assert!(nft.version().expect("a version").starts_with("nftables v"));
     assert!(
-        nft.list(TableFamily::Inet, "stockade")
+        nft.list(Family::Inet, "stockade")
             .expect("an answer")
             .is_none()
     );
     nft.check(GOOD).expect("it is sound");
     assert!(
-        nft.list(TableFamily::Inet, "stockade")
+        nft.list(Family::Inet, "stockade")
             .expect("an answer")
             .is_none()
     );
     nft.apply(GOOD).expect("it is loaded");
-    let json = nft.list(TableFamily::Inet, "stockade").expect("an answer");
+    let json = nft.list(Family::Inet, "stockade").expect("an answer");
     let json: serde_json::Value = serde_json::from_slice(&json.expect("the table")).expect("JSON");
     assert!(json["nftables"].is_array());
 }

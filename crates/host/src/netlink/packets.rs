@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use stockade_controls::firewall::nft::Family;
+
 use super::message::{
     FAMILY_UNSPECIFIED, Malformed, Message, Messages, Writer, be16, be32, be64, flag, kind, text,
 };
-use super::sets::{Element, Key, SetName, Sets, TableFamily};
+use super::sets::{Element, Key, SetName, Sets};
 use super::{NetlinkError, Socket};
 
 /// `NFNL_SUBSYS_ULOG`.
@@ -142,7 +144,7 @@ impl Group {
 /// Whether the kernel talks with this process about netfilter at all.
 fn may_look() -> bool {
     let nowhere = SetName {
-        family: TableFamily::Inet,
+        family: Family::Inet,
         table: "stockade".to_owned(),
         set: "none".to_owned(),
     };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::message::{
-    Attributes, FAMILY_IPV4, FAMILY_IPV6, Malformed, Message, Open, Writer, be32, be64, flag, text,
-};
+use stockade_controls::firewall::nft::Family;
+
+use super::message::{Attributes, Malformed, Message, Open, Writer, be32, be64, flag, text};
 use super::{NetlinkError, Socket};
 
 /// `NFNL_SUBSYS_NFTABLES`.
@@ -45,41 +45,12 @@ const ATTEMPTS: usize = 4;
 /// The longest name of a table, set or chain (`NFT_NAME_MAXLEN`).
 const MAX_NAME: usize = 255;
 
-/// The family of a table (`linux/netfilter.h`, `NFPROTO_*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TableFamily {
-    /// IPv4 and IPv6 together.
-    Inet,
-    /// ARP.
-    Arp,
-    /// Frames of an interface.
-    Netdev,
-    /// IPv4 alone.
-    Ip,
-    /// IPv6 alone.
-    Ip6,
-}
-
-impl TableFamily {
-    /// As nftables writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Inet => "inet",
-            Self::Arp => "arp",
-            Self::Netdev => "netdev",
-            Self::Ip => "ip",
-            Self::Ip6 => "ip6",
-        }
-    }
-
-    fn number(self) -> u8 {
-        match self {
-            Self::Inet => 1,
-            Self::Ip => FAMILY_IPV4,
-            Self::Arp => 3,
-            Self::Netdev => 5,
-            Self::Ip6 => FAMILY_IPV6,
-        }
+/// The family's number (`linux/netfilter.h`, `NFPROTO_*`).
+fn number(family: Family) -> u8 {
+    match family {
+        Family::Inet => 1,
+        Family::Arp => 3,
+        Family::Netdev => 5,
     }
 }
 
@@ -87,14 +58,14 @@ impl TableFamily {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetName {
     /// The family of its table.
-    pub family: TableFamily,
+    pub family: Family,
     /// Its table.
     pub table: String,
     /// Its name.
     pub set: String,
 }
 
-/// The key of an element: the octets of its fields, each padded to four (`NFT_REG32_SIZE`).
+/// The key of an element: the octets of its field, or of several, each padded to four (`NFT_REG32_SIZE`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Vec<u8>);
 
@@ -107,10 +78,18 @@ impl Key {
     /// With one more field, in network order: an address, a port, a MAC address.
     #[must_use]
     pub fn with(mut self, field: &[u8]) -> Self {
+        let alone = self.0.is_empty();
+        self.pad();
         self.0.extend_from_slice(field);
+        if !alone {
+            self.pad();
+        }
+        self
+    }
+
+    fn pad(&mut self) {
         let padded = self.0.len().next_multiple_of(4);
         self.0.resize(padded, 0);
-        self
     }
 
     /// Its octets, padding included.
@@ -173,7 +152,7 @@ pub struct Listed {
 pub enum Change {
     /// The element is there afterwards, with this verdict, and its time begins anew.
     Put(SetName, Element),
-    /// The element is not there afterwards; it must have been.
+    /// The element is not there afterwards, whether it was or not.
     Remove(SetName, Element),
 }
 
@@ -200,7 +179,7 @@ impl Sets {
             tries = tries.saturating_sub(1);
             match self.attempt(changes) {
                 // An element may run out between our look and our change.
-                Err(NetlinkError::Missing { .. }) if tries > 0 && has_put(changes) => (),
+                Err(NetlinkError::Missing { .. }) if tries > 0 => (),
                 done => return done,
             }
         }
@@ -214,11 +193,8 @@ impl Sets {
             checked(set, element)?;
         }
         let mut present = Vec::with_capacity(changes.len());
-        for change in changes {
-            present.push(match change {
-                Change::Put(set, element) => self.has(set, element)?,
-                Change::Remove(..) => true,
-            });
+        for Change::Put(set, element) | Change::Remove(set, element) in changes {
+            present.push(self.has(set, element)?);
         }
         let mut batch = Batch::begin(&mut self.socket);
         // What has to go first: kernels before 6.12 keep the time of an element that is there, and a verdict can not be
@@ -233,6 +209,9 @@ impl Sets {
             if let Change::Put(set, element) = change {
                 batch.add(&mut self.socket, Kind::New, set, element);
             }
+        }
+        if batch.is_empty() {
+            return Ok(());
         }
         batch.send(&mut self.socket)
     }
@@ -284,12 +263,6 @@ impl Sets {
         })?;
         Ok(listed)
     }
-}
-
-fn has_put(changes: &[Change]) -> bool {
-    changes
-        .iter()
-        .any(|change| matches!(change, Change::Put(..)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -350,6 +323,10 @@ impl Batch {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.elements_from == 0
+    }
+
     fn finish(&mut self) {
         if let Some((_, _, list)) = self.open.take() {
             self.writer.close(&list);
@@ -369,7 +346,7 @@ impl Batch {
 
 /// The start of a message about a set.
 fn head(writer: &mut Writer, (kind, flags, sequence): (u16, u16, u32), set: &SetName) {
-    writer.netfilter(kind, flags, sequence, (set.family.number(), 0));
+    writer.netfilter(kind, flags, sequence, (number(set.family), 0));
     writer.text(LIST_TABLE, &set.table);
     writer.text(LIST_SET, &set.set);
 }

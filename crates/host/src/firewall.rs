@@ -1,0 +1,482 @@
+//! The firewall of this machine: applied, confirmed, taken back, compared.
+//!
+//! New rules may be put on trial: they stand beside the old ones in the kernel, which goes back to the old ones by itself
+//! when nobody confirms in time, whatever has died meanwhile (`docs/decisions/0121-trial-in-the-kernel.md`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use stockade_controls::firewall::check::{Difference, differences};
+use stockade_controls::firewall::compile::{self, Slot as Place, device};
+use stockade_controls::firewall::decide::World;
+use stockade_controls::firewall::nft::Ruleset;
+use stockade_controls::firewall::policy::{Policy, Side, Unmet};
+use stockade_controls::firewall::readback::ReadbackError;
+use stockade_controls::firewall::surroundings::Surroundings;
+use stockade_profile::Profile;
+
+use crate::netlink::NetlinkError;
+use crate::nft::{Nft, NftError};
+use crate::surroundings::{SurroundingsError, Told, look};
+
+pub(crate) mod flow;
+mod kernel;
+mod names;
+mod rules;
+mod settle;
+mod state;
+
+pub use flow::Cut;
+pub use names::Names;
+pub use settle::Settled;
+pub use state::{Record, StateError};
+use state::{Slot, State};
+
+/// Where the firewall remembers, unless it is told otherwise.
+pub const FOLDER: &str = "/var/lib/stockade/firewall";
+/// The shortest and the longest trial.
+const TRIAL: std::ops::RangeInclusive<u64> = 5..=3600;
+
+/// Why the firewall is not as it was to be. Unless the text says otherwise, the rules from before are in force.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// `nft` or the kernel refused.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// The kernel, asked without `nft`.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The place.
+    #[error(transparent)]
+    Surroundings(#[from] SurroundingsError),
+    /// Something stands in our tables that we did not write.
+    #[error("somebody else has changed our tables")]
+    Foreign(#[from] ReadbackError),
+    /// A profile that was remembered is not sound for this version.
+    #[error("the profile that was applied before is not sound for this version of stockade: {0}")]
+    Remembered(String),
+    /// The time of a trial is out of bounds.
+    #[error("a trial lasts from {} to {} seconds", TRIAL.start(), TRIAL.end())]
+    Trial,
+    /// The kernel does not hold what it was given; the rules from before are back.
+    #[error(
+        "the kernel does not hold the rules as they were written, so the rules from before are in force again: {0}"
+    )]
+    NotAsWritten(String),
+    /// The same, and going back failed too.
+    #[error(
+        "the kernel does not hold the rules as they were written ({what}), and the rules from before could not be brought back: look at `nft list ruleset`"
+    )]
+    NotBack {
+        /// What was wrong first.
+        what: String,
+        /// Why going back failed.
+        #[source]
+        why: Box<FirewallError>,
+    },
+    /// The rules are in force, but that could not be written down.
+    #[error(
+        "the new rules are in force, but that could not be written down; `stockade firewall status` will try again"
+    )]
+    NotRecorded(#[source] StateError),
+    /// Nothing is on trial.
+    #[error("no rules are on trial: {0}")]
+    NoTrial(&'static str),
+    /// There is nothing from before.
+    #[error("there is nothing to go back to: no other rules were confirmed before these")]
+    NothingBefore,
+    /// Time on this machine.
+    #[error("the clock of this machine is before 1970")]
+    Clock,
+}
+
+/// A profile that is to be enforced, and where.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The profile.
+    pub profile: Profile,
+    /// The profile as it was given: what is remembered.
+    pub text: String,
+    /// What the operator says about the place.
+    pub told: Told,
+    /// The remote session that it is applied from, if it is one.
+    pub session: Option<String>,
+}
+
+/// A profile with all that follows from it here.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The place.
+    pub around: Surroundings,
+    /// The rules in the words of decisions.
+    pub policy: Policy,
+    /// The rules for the kernel, in force at once.
+    pub ruleset: Ruleset,
+}
+
+impl Plan {
+    /// What follows from a profile, as this machine stands now. Nothing is changed.
+    pub fn of(profile: &Profile, told: &Told) -> Result<Self, SurroundingsError> {
+        Ok(Self::at(profile, look(profile, told)?, Place::A))
+    }
+
+    /// What follows from a profile in given surroundings, with its chains in this of the two places.
+    pub fn at(profile: &Profile, around: Surroundings, place: Place) -> Self {
+        let policy = Policy::of(profile, &around, Side::Device);
+        let ruleset = device(&policy, &around, place);
+        Self {
+            around,
+            policy,
+            ruleset,
+        }
+    }
+}
+
+/// From when on the rules hold for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// They are taken back after this time, unless they are confirmed.
+    Trial(Duration),
+    /// At once.
+    AtOnce,
+}
+
+/// What applying did.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// For how long they are on trial.
+    pub trial: Option<Duration>,
+    /// The flows that were open.
+    pub cut: Cut,
+    /// Rules of the profile that allow nothing here.
+    pub unmet: Vec<Unmet>,
+    /// What was found to be tidied up first.
+    pub settled: Settled,
+}
+
+/// The firewall of this machine.
+#[derive(Debug)]
+pub struct Firewall {
+    nft: Nft,
+    folder: PathBuf,
+}
+
+impl Firewall {
+    /// The firewall that remembers in this folder.
+    pub fn at(folder: &Path) -> Result<Self, FirewallError> {
+        Ok(Self::with(Nft::find()?, folder))
+    }
+
+    /// The same with another `nft`, for tests of how it fails.
+    #[doc(hidden)]
+    pub fn with(nft: Nft, folder: &Path) -> Self {
+        Self {
+            nft,
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Whether nft and the kernel would take the rules. Nothing is changed.
+    pub fn dry_run(&self, plan: &Plan) -> Result<(), FirewallError> {
+        let held = kernel::text(&self.nft)?;
+        let transaction = kernel::replacing(&held, &plan.ruleset.to_string());
+        Ok(self.nft.check(&transaction)?)
+    }
+
+    /// Puts the rules of a profile into force, all of them or none; what was in force stays if anything goes wrong.
+    pub fn apply(&self, wanted: &Wanted, how: How) -> Result<Applied, FirewallError> {
+        let trial = match how {
+            How::Trial(time) if TRIAL.contains(&time.as_secs()) => Some(time),
+            How::Trial(_) => return Err(FirewallError::Trial),
+            How::AtOnce => None,
+        };
+        let around = look(&wanted.profile, &wanted.told)?;
+        let state = State::take(&self.folder)?;
+        // What somebody else wrote into our tables goes with them.
+        let settled = match self.settle(&state) {
+            Err(FirewallError::Foreign(_)) => Settled::Quiet,
+            settled => settled?,
+        };
+        let confirmed = state.read(Slot::Confirmed)?;
+        let before = confirmed
+            .as_ref()
+            .map(|it| remembered(it, None))
+            .transpose()?;
+        let old = self.old(before.as_ref());
+        let place = Place::of(&old).map_or(Place::A, Place::other);
+        let plan = Plan::at(&wanted.profile, around, place);
+        let mut record = Record::new(
+            wanted.text.clone(),
+            wanted.told.clone(),
+            plan.ruleset.to_string(),
+        );
+        record.slot = rules::number(place);
+        record.applied = now()?;
+        record.at_once = trial.is_none();
+        record.session.clone_from(&wanted.session);
+        state.write(Slot::Pending, &record)?;
+        let put = match trial {
+            Some(time) => {
+                let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+                self.put(&compile::trial(&old, &plan.ruleset, seconds))
+            }
+            None => self.put(&plan.ruleset),
+        };
+        if let Err(error) = put {
+            // What is in force is what was: the record of what was wished for is of no use.
+            state.forget(Slot::Pending)?;
+            return Err(error);
+        }
+        if trial.is_none() {
+            state.promote().map_err(FirewallError::NotRecorded)?;
+        }
+        Ok(Applied {
+            trial,
+            cut: self.cut(&plan, before.as_ref())?,
+            unmet: plan.policy.unmet,
+            settled,
+        })
+    }
+
+    /// The rules that a trial goes back to: those that the kernel has, or after a restart those that were confirmed.
+    fn old(&self, confirmed: Option<&Plan>) -> Ruleset {
+        let held = kernel::read(&self.nft).unwrap_or_default();
+        let held = if rules::is_trial(&held) {
+            settle::old_side(&held)
+        } else {
+            rules::with_dynamic_sets(held)
+        };
+        match (held.tables.is_empty(), confirmed) {
+            (true, Some(plan)) => plan.ruleset.clone(),
+            _ => held,
+        }
+    }
+
+    /// The rules on trial hold for good.
+    pub fn confirm(&self) -> Result<Cut, FirewallError> {
+        let state = State::take(&self.folder)?;
+        match self.settle(&state)? {
+            Settled::Trial { .. } => (),
+            Settled::Ended => {
+                return Err(FirewallError::NoTrial(
+                    "the trial ended without confirmation, and the rules from before are in force",
+                ));
+            }
+            Settled::Finished => return Ok(Cut::default()),
+            Settled::Quiet | Settled::Unfinished => {
+                return Err(FirewallError::NoTrial(
+                    "`stockade firewall apply` starts one",
+                ));
+            }
+        }
+        let pending = state.read(Slot::Pending)?;
+        let pending = pending.ok_or(FirewallError::NoTrial("the record of it is gone"))?;
+        let plan = remembered(&pending, None)?;
+        let before = self.plan_of(&state, Slot::Confirmed)?;
+        // The very rules that were tried, not what would follow from the profile by now.
+        self.put(&settle::new_side(&kernel::read(&self.nft)?))?;
+        state.promote().map_err(FirewallError::NotRecorded)?;
+        self.cut(&plan, before.as_ref())
+    }
+
+    /// Back to the rules before: before the trial, or before those that were confirmed last.
+    pub fn undo(&self) -> Result<Cut, FirewallError> {
+        let state = State::take(&self.folder)?;
+        if matches!(self.settle(&state)?, Settled::Trial { .. }) {
+            self.put(&settle::old_side(&kernel::read(&self.nft)?))?;
+            state.forget(Slot::Pending)?;
+            let confirmed = self.plan_of(&state, Slot::Confirmed)?;
+            return confirmed.map_or(Ok(Cut::default()), |plan| self.cut(&plan, None));
+        }
+        let previous = state.read(Slot::Previous)?;
+        let mut record = previous.ok_or(FirewallError::NothingBefore)?;
+        let held = kernel::read(&self.nft).unwrap_or_default();
+        let place = Place::of(&held).map_or(Place::A, Place::other);
+        let plan = remembered(&record, Some(place))?;
+        record.slot = rules::number(place);
+        record.applied = now()?;
+        state.write(Slot::Pending, &record)?;
+        if let Err(error) = self.put(&plan.ruleset) {
+            state.forget(Slot::Pending)?;
+            return Err(error);
+        }
+        state.promote().map_err(FirewallError::NotRecorded)?;
+        self.cut(&plan, None)
+    }
+
+    /// Takes all our tables away; everything passes then.
+    pub fn off(&self) -> Result<(), FirewallError> {
+        let state = State::take(&self.folder)?;
+        self.put(&Ruleset::default())?;
+        state.forget(Slot::Pending)?;
+        state.forget(Slot::Confirmed)?;
+        state.forget(Slot::Previous)?;
+        Ok(())
+    }
+
+    /// What is in force, after tidying up what a death or the end of a trial left behind.
+    pub fn status(&self) -> Result<Status, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let settled = self.settle(&state)?;
+        Ok(Status {
+            settled,
+            confirmed: state.read(Slot::Confirmed)?,
+            pending: state.read(Slot::Pending)?,
+            tables: !kernel::text(&self.nft)?.is_empty(),
+        })
+    }
+
+    /// Each difference between the rules in the kernel and those of the profile, or of the one that was confirmed.
+    pub fn check(&self, wanted: Option<&Wanted>) -> Result<Checked, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let settled = self.settle(&state)?;
+        let held = kernel::read(&self.nft)?;
+        let on_trial = rules::is_trial(&held);
+        let held = if on_trial {
+            settle::new_side(&held)
+        } else {
+            held
+        };
+        let place = Place::of(&held).unwrap_or(Place::A);
+        let plan = match (wanted, settled) {
+            (Some(wanted), _) => {
+                let around = look(&wanted.profile, &wanted.told)?;
+                Some(Plan::at(&wanted.profile, around, place))
+            }
+            (None, Settled::Trial { .. }) => state
+                .read(Slot::Pending)?
+                .map(|it| remembered(&it, Some(place)))
+                .transpose()?,
+            (None, _) => state
+                .read(Slot::Confirmed)?
+                .map(|it| remembered(&it, Some(place)))
+                .transpose()?,
+        };
+        let Some(plan) = plan else {
+            return Ok(Checked::Nothing);
+        };
+        let told = differences(&plan.ruleset, &held);
+        if !told.is_empty() {
+            return Ok(Checked::Different(told));
+        }
+        Ok(Checked::Same)
+    }
+
+    /// The rules that are in force, with what they mean now: for explaining packets.
+    pub fn in_force(&self) -> Result<Option<(Plan, World)>, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let slot = match self.settle(&state)? {
+            Settled::Trial { .. } => Slot::Pending,
+            _ => Slot::Confirmed,
+        };
+        let Some(plan) = self.plan_of(&state, slot)? else {
+            return Ok(None);
+        };
+        let world = names::world(&plan.policy)?;
+        Ok(Some((plan, world)))
+    }
+
+    fn plan_of(&self, state: &State, slot: Slot) -> Result<Option<Plan>, FirewallError> {
+        let record = state.read(slot)?;
+        record.map(|it| remembered(&it, None)).transpose()
+    }
+
+    /// Replaces our tables, reads them back, and goes back if they are not as written.
+    fn put(&self, wish: &Ruleset) -> Result<(), FirewallError> {
+        let before = kernel::text(&self.nft)?;
+        let held = kernel::read(&self.nft).unwrap_or_default();
+        let mut wish = wish.clone();
+        {
+            let _quiet = names::hold(&self.folder)?;
+            kernel::carry(&rules::with_dynamic_sets(held), &mut wish)?;
+            let transaction = kernel::replacing(&before, &wish.to_string());
+            self.nft.apply(&transaction)?;
+        }
+        let wrong = match kernel::read(&self.nft) {
+            Ok(found) => {
+                let told = differences(&wish, &found);
+                if told.is_empty() {
+                    return Ok(());
+                }
+                spoken(&told)
+            }
+            Err(error) => error.to_string(),
+        };
+        // The tables that are there now have to go first, whether they are read or not.
+        let now = kernel::text(&self.nft).unwrap_or_else(|_| wish.to_string());
+        match self.nft.apply(&kernel::replacing(&now, &before)) {
+            Ok(()) => Err(FirewallError::NotAsWritten(wrong)),
+            Err(why) => Err(FirewallError::NotBack {
+                what: wrong,
+                why: Box::new(why.into()),
+            }),
+        }
+    }
+
+    fn cut(&self, plan: &Plan, before: Option<&Plan>) -> Result<Cut, FirewallError> {
+        let world = names::world(&plan.policy)?;
+        Ok(flow::cut(
+            &plan.policy,
+            before.map(|plan| &plan.policy),
+            &world,
+        )?)
+    }
+}
+
+/// What is in force.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What was tidied up, or the trial that runs.
+    pub settled: Settled,
+    /// The rules that are to be in force.
+    pub confirmed: Option<Record>,
+    /// The rules on trial.
+    pub pending: Option<Record>,
+    /// Whether the kernel has tables of ours.
+    pub tables: bool,
+}
+
+/// What comparing the kernel with the profile showed.
+#[derive(Debug, Clone)]
+pub enum Checked {
+    /// The kernel has the rules that follow from the profile.
+    Same,
+    /// Not the same rules.
+    Different(Vec<Difference>),
+    /// There is nothing to compare with: no profile was ever confirmed.
+    Nothing,
+}
+
+/// What follows from rules that were remembered, as this machine stands now.
+fn remembered(record: &Record, place: Option<Place>) -> Result<Plan, FirewallError> {
+    let checked = stockade_profile::check(&record.profile);
+    let profile = checked.profile.ok_or_else(|| {
+        let first = checked.faults.first().map(|fault| fault.message.clone());
+        FirewallError::Remembered(first.unwrap_or_default())
+    })?;
+    let around = look(&profile, &record.told)?;
+    let place = place.unwrap_or_else(|| rules::slot(record.slot));
+    Ok(Plan::at(&profile, around, place))
+}
+
+fn spoken(told: &[Difference]) -> String {
+    let lines: Vec<String> = told.iter().map(Difference::to_string).collect();
+    lines.join("; ")
+}
+
+fn now() -> Result<u64, FirewallError> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since
+        .map(|since| since.as_secs())
+        .map_err(|_| FirewallError::Clock)
+}
+
+impl From<io::Error> for FirewallError {
+    fn from(why: io::Error) -> Self {
+        Self::State(StateError::File(why))
+    }
+}

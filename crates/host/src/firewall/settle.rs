@@ -1,0 +1,92 @@
+//! What a death in the middle, or the end of a trial, left behind: found by looking at the kernel, and tidied up.
+
+use std::time::Duration;
+
+use stockade_controls::firewall::compile::{Slot as Place, TABLE, TRIAL};
+use stockade_controls::firewall::nft::{Family, Ruleset};
+
+use super::rules::{self, Side};
+use super::state::{Slot, State};
+use super::{Firewall, FirewallError, kernel, remembered};
+use crate::netlink::sets::{SetName, Sets};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing to tidy up.
+    Quiet,
+    /// Rules are on trial.
+    Trial {
+        /// How much of its time is left.
+        left: Duration,
+    },
+    /// A trial ended without confirmation: the rules from before are in force.
+    Ended,
+    /// Rules had reached the kernel, and are now remembered as those that are in force.
+    Finished,
+    /// Rules had not reached the kernel: those from before are in force.
+    Unfinished,
+}
+
+impl Firewall {
+    /// Compares what is remembered with what the kernel has, and brings the two together.
+    pub(super) fn settle(&self, state: &State) -> Result<Settled, FirewallError> {
+        let held = kernel::read(&self.nft)?;
+        let pending = state.read(Slot::Pending)?;
+        if rules::is_trial(&held) {
+            if let Some(left) = time_left(&held)? {
+                return Ok(Settled::Trial { left });
+            }
+            self.put(&old_side(&held))?;
+            state.forget(Slot::Pending)?;
+            if let Some(confirmed) = state.read(Slot::Confirmed)? {
+                self.cut(&remembered(&confirmed, None)?, None)?;
+            }
+            return Ok(Settled::Ended);
+        }
+        let Some(pending) = pending else {
+            return Ok(Settled::Quiet);
+        };
+        if Place::of(&held) == Some(rules::slot(pending.slot)) {
+            state.promote()?;
+            self.cut(&remembered(&pending, None)?, None)?;
+            return Ok(Settled::Finished);
+        }
+        state.forget(Slot::Pending)?;
+        Ok(Settled::Unfinished)
+    }
+}
+
+/// The rules that a trial goes back to.
+pub(super) fn old_side(both: &Ruleset) -> Ruleset {
+    rules::side(&rules::with_dynamic_sets(both.clone()), Side::Old)
+}
+
+/// The rules on trial.
+pub(super) fn new_side(both: &Ruleset) -> Ruleset {
+    rules::side(&rules::with_dynamic_sets(both.clone()), Side::New)
+}
+
+/// How long the kernel keeps the new rules; none if it went back already.
+fn time_left(ruleset: &Ruleset) -> Result<Option<Duration>, FirewallError> {
+    let mut sets = Sets::open()?;
+    let mut least: Option<Duration> = None;
+    for table in &ruleset.tables {
+        if table.set(TRIAL).is_none() {
+            continue;
+        }
+        let clock = SetName {
+            family: table.family,
+            table: TABLE.to_owned(),
+            set: TRIAL.to_owned(),
+        };
+        let left = sets.list(&clock)?.iter().filter_map(|it| it.left).min();
+        // The packets' table is the one that counts; all were written in one moment.
+        match left {
+            None if table.family == Family::Inet => return Ok(None),
+            None => (),
+            Some(left) => least = Some(least.map_or(left, |least| least.min(left))),
+        }
+    }
+    Ok(least)
+}

@@ -9,3 +9,5 @@
 #![forbid(unsafe_code)]
 
 pub mod firewall;
+#[doc(hidden)]
+pub mod fuzzing;

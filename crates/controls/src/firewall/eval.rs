@@ -3,12 +3,12 @@
 //! Shares no code with the compiler or with [`super::decide`]: it is what they are compared by. Every value is a number here
 //! (an address, a port, a name of an interface as its bytes), so that a set is a list of ranges of numbers.
 
+mod facts;
 mod span;
 mod table;
 
-use std::collections::BTreeMap;
-
 use super::nft::{CgroupPath, Family, Field, Hook, Ident, Policy, Ruleset, Verdict};
+use facts::Facts;
 use table::{Body, Condition, Program, Step};
 
 pub(super) use span::{Span, number, of_value};
@@ -32,27 +32,27 @@ pub enum EvalError {
 /// What is known of a packet: a field that it does not have is absent, and a condition about it does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Packet {
-    facts: BTreeMap<Field, u128>,
+    facts: Facts,
     /// The cgroup of the socket that it belongs to.
     pub cgroup: Option<CgroupPath>,
     /// What it becomes when it is sent to a port of this host: the facts that differ then.
-    pub redirected: BTreeMap<Field, u128>,
+    pub redirected: Vec<(Field, u128)>,
 }
 
 impl Packet {
     /// Sets a field.
     pub fn set(&mut self, field: Field, value: impl Into<u128>) {
-        self.facts.insert(field, value.into());
+        self.facts.set(field, Some(value.into()));
     }
 
     /// Takes a field away.
     pub fn unset(&mut self, field: Field) {
-        self.facts.remove(&field);
+        self.facts.set(field, None);
     }
 
     /// The value of a field.
     pub fn get(&self, field: Field) -> Option<u128> {
-        self.facts.get(&field).copied()
+        self.facts.get(field)
     }
 }
 
@@ -161,15 +161,16 @@ impl<'r> Machine<'r> {
 
 /// After `redirect` the packet goes to this host, and its ports say so.
 fn redirect(packet: &mut Packet, port: u16) {
-    let changed = std::mem::take(&mut packet.redirected);
-    packet.facts.extend(changed);
+    for (field, value) in std::mem::take(&mut packet.redirected) {
+        packet.set(field, value);
+    }
     for field in [
         Field::TcpDestination,
         Field::UdpDestination,
         Field::TransportDestination,
     ] {
-        if let Some(value) = packet.facts.get_mut(&field) {
-            *value = port.into();
+        if packet.get(field).is_some() {
+            packet.set(field, port);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets, as functions: the committed corpus replays on every change.
 
 pub use crate::broker::fuzz::broker;
+pub use crate::guard::fuzz::{guard_frame, guard_request};
 use crate::tls::hello::{self, Hello};
 
 /// Whatever comes first on a TLS connection: read without a panic, and the same however it is cut.

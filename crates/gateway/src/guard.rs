@@ -5,13 +5,19 @@
 pub mod core;
 mod decide;
 pub mod device;
+pub mod facts;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod isolation;
 pub mod kept;
 mod learn;
 pub mod mud;
 pub mod request;
+pub mod settings;
 pub mod sighting;
 pub mod socket;
 pub mod text;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

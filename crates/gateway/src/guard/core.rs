@@ -31,6 +31,8 @@ const MAX_TOLD: usize = 4_096;
 pub struct Standing {
     /// The LAN card's address.
     pub mac: LinkAddress,
+    /// The interface's number.
+    pub index: u32,
     /// The gateway's own addresses on the LAN.
     pub own: Vec<IpAddr>,
     /// The networks of the LAN.
@@ -94,6 +96,13 @@ pub enum Action {
         /// What and why.
         text: String,
     },
+}
+
+impl Action {
+    /// Whether a device may do more after it than before.
+    pub(super) fn gives_rights(&self) -> bool {
+        matches!(self, Self::Place { before, place, .. } if rank(place) > rank(before))
+    }
 }
 
 /// Everything the guard knows and decides.

@@ -1,6 +1,7 @@
 //! The guard's socket: `guard.sock`, for its owner and root; one request and one reply at a time, each with its length.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,35 @@ pub struct Asked {
     pub request: Request,
     /// Where the reply goes.
     pub reply: oneshot::Sender<Reply>,
+}
+
+/// Makes the socket, for its owner only. One that is left over from a guard that ended is replaced; one on which somebody
+/// answers is not.
+pub async fn bind(path: &Path) -> io::Result<UnixListener> {
+    match timeout(PATIENCE, UnixStream::connect(path)).await {
+        Ok(Ok(_)) | Err(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another guard answers on it",
+            ));
+        }
+        Ok(Err(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) => {}
+        Ok(Err(error)) => return Err(error),
+    }
+    let fresh = path.with_extension("new");
+    match fs_err::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    // Only now it gets the name under which it is looked for: nobody meets it with other rights.
+    fs_err::rename(&fresh, path)?;
+    Ok(listener)
 }
 
 /// Answers on the socket until the receiver is gone.

@@ -30,6 +30,7 @@ fn net(text: &str) -> Network {
 fn guard(accept: Accept) -> Core {
     let standing = Standing {
         mac: mac(1),
+        index: 1,
         own: vec![ip("192.0.2.1"), ip("fe80::1"), ip("2001:db8::1")],
         lan: vec![net("192.0.2.0/24"), net("2001:db8::/64")],
     };

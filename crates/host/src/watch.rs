@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn each_suggested_rule_is_one_that_a_profile_can_have() {
-        let head = "[device]\nmodel = \"m\"\nversion = 1\nclass = \"linux\"\n";
+        let head = "schema = 1\n\n[device]\nmodel = \"m\"\nmanufacturer = \"Acme\"\nversion = 1\nclass = \"linux\"\n";
         for direction in [Direction::In, Direction::Out] {
             for (protocol, port, icmp) in [
                 (6, 443, None),
@@ -299,15 +299,7 @@ mod tests {
                 };
                 let rule = suggest(direction, endpoint, protocol, port, icmp);
                 let checked = stockade_profile::check(&format!("{head}\n{rule}"));
-                let about_firewall = checked
-                    .faults
-                    .iter()
-                    .filter(|fault| {
-                        fault.line > 4 && fault.severity == stockade_profile::Severity::Error
-                    })
-                    .map(|fault| fault.message.clone())
-                    .collect::<Vec<_>>();
-                assert_eq!(about_firewall, Vec::<String>::new(), "{rule}");
+                assert!(checked.profile.is_some(), "{rule}{:?}", checked.faults);
             }
         }
     }

@@ -81,6 +81,7 @@ fn octets(kind: Kind, value: &Value) -> Option<(Vec<u8>, Vec<u8>)> {
         (Kind::Ip4, Value::Ip4(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
         (Kind::Ip6, Value::Ip6(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
         (Kind::Mac, Value::Mac(mac)) => Some((mac.to_vec(), mac.to_vec())),
+        (Kind::Ip4 | Kind::Ip6 | Kind::Mac, _) => None,
         (kind, Value::Number(from, to)) => {
             let length = length(kind)?;
             let fit = |number: u32| {

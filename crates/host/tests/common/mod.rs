@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod cable;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -59,4 +61,10 @@ pub(crate) fn run(program: &str, arguments: &str, input: &str) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits for something that only time can bring.
+pub(crate) fn pause(time: std::time::Duration) {
+    let (_never, wait) = std::sync::mpsc::sync_channel::<()>(0);
+    let _over = wait.recv_timeout(time);
 }

@@ -1,0 +1,215 @@
+//! Applying for real, in a network of two namespaces: the device's rules here, a peer on the other side of a cable.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::cable::Cable;
+use common::{listed, nft};
+use stockade_host::firewall::{Checked, Firewall, FirewallError, How, Settled, Wanted};
+use stockade_host::surroundings::Told;
+
+const HEAD: &str = "schema = 1
+
+[device]
+model = \"lamp-1\"
+manufacturer = \"Acme\"
+version = 1
+class = \"linux\"
+";
+
+fn wanted(rules: &str) -> Wanted {
+    let text = format!("{HEAD}\n{rules}");
+    let checked = stockade_profile::check(&text);
+    let profile = checked
+        .profile
+        .unwrap_or_else(|| panic!("{:?}", checked.faults));
+    Wanted {
+        profile,
+        text,
+        told: Told::default(),
+        session: None,
+    }
+}
+
+fn rule_in(port: u16) -> String {
+    format!("[[firewall.in]]\nfrom = \"local-network\"\nprotocol = \"tcp\"\nport = {port}\n")
+}
+
+fn state(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("firewall")
+}
+
+const MINUTE: How = How::Trial(Duration::from_mins(1));
+
+#[test]
+fn what_is_applied_is_in_force_confirmed_and_can_be_undone() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let _listeners = cable.listen(&[1001, 1002]);
+    assert!(
+        cable.reaches(1001) && cable.reaches(1002),
+        "nothing is in force"
+    );
+    let applied = firewall
+        .apply(&wanted(&rule_in(1001)), MINUTE)
+        .expect("applied");
+    assert_eq!(applied.trial, Some(Duration::from_mins(1)));
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    firewall.confirm().expect("confirmed");
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    // The next one on trial, and back.
+    firewall
+        .apply(&wanted(&rule_in(1002)), MINUTE)
+        .expect("applied");
+    assert!(!cable.reaches(1001) && cable.reaches(1002));
+    firewall.undo().expect("undone");
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    // Confirmed, and back to the one before.
+    firewall
+        .apply(&wanted(&rule_in(1002)), How::AtOnce)
+        .expect("applied");
+    assert!(!cable.reaches(1001) && cable.reaches(1002));
+    firewall.undo().expect("undone");
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    firewall.off().expect("gone");
+    assert_eq!(listed("list ruleset"), "");
+}
+
+#[test]
+fn a_trial_that_nobody_confirms_ends_by_itself_even_if_no_process_of_ours_lives() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let _listeners = cable.listen(&[1001, 1002]);
+    firewall
+        .apply(&wanted(&rule_in(1001)), How::AtOnce)
+        .expect("applied");
+    let five = How::Trial(Duration::from_secs(5));
+    firewall
+        .apply(&wanted(&rule_in(1002)), five)
+        .expect("applied");
+    drop(firewall);
+    assert!(!cable.reaches(1001) && cable.reaches(1002));
+    common::pause(Duration::from_millis(5_200));
+    // Nothing ran meanwhile.
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let confirmed = firewall.confirm();
+    assert!(
+        matches!(confirmed, Err(FirewallError::NoTrial(_))),
+        "{confirmed:?}"
+    );
+    let status = firewall.status().expect("a status");
+    assert_eq!((status.settled, status.pending), (Settled::Quiet, None));
+    assert!(
+        !listed("list ruleset").contains("trial"),
+        "it was tidied up"
+    );
+    assert!(cable.reaches(1001) && !cable.reaches(1002));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+}
+
+#[test]
+fn the_first_trial_ends_with_no_rules_as_it_began() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let _listeners = cable.listen(&[1001]);
+    let five = How::Trial(Duration::from_secs(5));
+    firewall.apply(&wanted(""), five).expect("applied");
+    assert!(!cable.reaches(1001));
+    common::pause(Duration::from_millis(5_200));
+    assert!(cable.reaches(1001));
+    let status = firewall.status().expect("a status");
+    assert_eq!(status.settled, Settled::Ended);
+    assert_eq!(listed("list ruleset"), "");
+}
+
+#[test]
+fn tightening_cuts_the_flow_that_is_forbidden_now_and_no_other() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let both = format!("{}{}", rule_in(1001), rule_in(1002));
+    firewall
+        .apply(&wanted(&both), How::AtOnce)
+        .expect("applied");
+    let mut pairs: Vec<_> = [1001, 1002].map(|port| cable.connect(port)).into();
+    let applied = firewall
+        .apply(&wanted(&rule_in(1001)), MINUTE)
+        .expect("applied");
+    assert_eq!(applied.cut.cut.len(), 1, "{:?}", applied.cut);
+    assert_eq!(passes(&mut pairs[0]), true, "it is allowed by both");
+    assert_eq!(passes(&mut pairs[1]), false, "it is forbidden now");
+}
+
+#[test]
+fn tables_of_others_stay_as_they_were_to_the_byte() {
+    let Some(_cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let foreign = "table inet stockade_not { set s { type ipv4_addr; flags timeout; elements = { 192.0.2.1 }; }; chain c { type filter hook input priority 10; counter packets 7 bytes 7; }; }
+table ip nat { chain c { type nat hook postrouting priority 100; }; }
+table arp other { chain c { type filter hook input priority 0; }; }
+table ip6 stockade { chain c { accept; }; }\n";
+    nft(foreign);
+    let before = listed("list ruleset");
+    firewall
+        .apply(&wanted(&rule_in(1001)), MINUTE)
+        .expect("applied");
+    firewall.confirm().expect("confirmed");
+    firewall
+        .apply(&wanted(&rule_in(1002)), How::AtOnce)
+        .expect("applied");
+    firewall.undo().expect("undone");
+    assert!(firewall.status().expect("a status").tables);
+    firewall.off().expect("gone");
+    let after = listed("list ruleset");
+    // A counter counts on.
+    let still = |text: &str| -> String {
+        text.lines()
+            .filter(|line| !line.contains("counter"))
+            .collect()
+    };
+    assert_eq!(still(&after), still(&before));
+}
+
+#[test]
+fn what_others_put_into_our_tables_is_found_and_goes_with_the_next_apply() {
+    let Some(_cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    firewall
+        .apply(&wanted(&rule_in(1001)), How::AtOnce)
+        .expect("applied");
+    nft("insert rule inet stockade input accept");
+    let Ok(Checked::Different(told)) = firewall.check(None) else {
+        panic!("it is not as written");
+    };
+    assert_eq!(told.len(), 1, "{told:?}");
+    nft("add rule inet stockade input quota 25 mbytes accept");
+    let foreign = firewall.check(None);
+    assert!(
+        matches!(foreign, Err(FirewallError::Foreign(_))),
+        "{foreign:?}"
+    );
+    firewall
+        .apply(&wanted(&rule_in(1001)), How::AtOnce)
+        .expect("applied");
+    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+}
+
+/// Whether a byte gets through within a moment.
+fn passes((client, server): &mut (TcpStream, TcpStream)) -> bool {
+    client.write_all(b"x").expect("buffered");
+    let wait = Some(Duration::from_millis(500));
+    server.set_read_timeout(wait).expect("a timeout");
+    server.read(&mut [0]).is_ok()
+}

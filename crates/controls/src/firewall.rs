@@ -1,8 +1,10 @@
 //! The firewall: from a profile to rules, and from the kernel's rules back to decisions.
 
 pub mod check;
+pub mod compile;
 pub mod decide;
 pub mod eval;
+pub mod learn;
 pub mod names;
 pub mod nft;
 pub mod policy;

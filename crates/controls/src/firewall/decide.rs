@@ -75,8 +75,9 @@ pub struct Way {
     pub no_address: bool,
     /// It wants to say itself how it is routed (RFC 791 §3.1, RFC 8200 §4.4).
     pub source_routed: bool,
-    /// It is a neighbour advertisement for an address of this host.
-    pub claims_own: bool,
+    /// It is a neighbour advertisement that claims what is not its sender's: an address of this host, or the gateway's
+    /// from another hardware address.
+    pub false_claim: bool,
 }
 
 /// What an address is to a host, by its routing table.
@@ -200,7 +201,7 @@ fn link_message(policy: &Policy, world: &World, probe: &Probe) -> Decision {
     if inward && matches!(probe.way.source, Local | Broadcast | Anycast | Multicast) {
         return Decision::Refused(Reason::Spoofed);
     }
-    if inward && probe.way.claims_own {
+    if inward && probe.way.false_claim {
         return Decision::Refused(Reason::Neighbour);
     }
     policy
@@ -284,7 +285,8 @@ pub(super) const LINK_MESSAGES: [std::ops::RangeInclusive<u8>; 2] = [130..=137, 
 
 fn is_link_message(probe: &Probe) -> bool {
     let is = |kind: u8| LINK_MESSAGES.iter().any(|kinds| kinds.contains(&kind));
-    Some(probe.protocol) == Protocol::Icmpv6.number()
+    probe.family() == Family::Ipv6
+        && Some(probe.protocol) == Protocol::Icmpv6.number()
         && probe.icmp.is_some_and(|(kind, _)| is(kind))
 }
 
@@ -302,12 +304,10 @@ fn is_error(probe: &Probe) -> bool {
     let Some((kind, _)) = probe.icmp else {
         return false;
     };
-    match Protocol::from_number(probe.protocol) {
-        Protocol::Icmp => ERRORS4.contains(&kind),
-        Protocol::Icmpv6 => ERRORS6.contains(&kind),
-        Protocol::Tcp | Protocol::Udp | Protocol::Igmp | Protocol::Number(_) | Protocol::Any => {
-            false
-        }
+    match (probe.family(), probe.protocol) {
+        (Family::Ipv4, 1) => ERRORS4.contains(&kind),
+        (Family::Ipv6, 58) => ERRORS6.contains(&kind),
+        _ => false,
     }
 }
 
@@ -321,10 +321,8 @@ pub(super) const HTTPS: u16 = 443;
 fn goes_to_forwarder(policy: &Policy, probe: &Probe) -> bool {
     let protocol = Protocol::from_number(probe.protocol);
     let direct = |peer| {
-        policy
-            .direct_resolvers(protocol)
-            .iter()
-            .any(|it| it.contains(peer))
+        let mut resolvers = policy.direct.iter().filter(|it| it.0 == protocol);
+        resolvers.any(|(_, network)| network.contains(peer))
     };
     policy.forwarded
         && probe.direction == Direction::Out

@@ -7,6 +7,8 @@ mod name;
 mod text;
 mod value;
 
+use std::collections::BTreeSet;
+
 use stockade_profile::InterfaceName;
 
 pub use name::{CgroupPath, Comment, Ident, Unfit};
@@ -416,7 +418,12 @@ impl Statement {
     }
 
     fn compare(field: Field, negated: bool, values: impl IntoIterator<Item = Value>) -> Self {
-        let mut values = merge(values);
+        let mut values = if field.kind().has_ranges() {
+            merge(values)
+        } else {
+            let values: BTreeSet<Value> = values.into_iter().collect();
+            values.into_iter().collect()
+        };
         let to = match (values.len(), values.pop()) {
             (1, Some(one)) => To::Value(one),
             (_, last) => To::Anonymous(

@@ -27,6 +27,8 @@ pub struct Policy {
     pub unmet: Vec<Unmet>,
     /// Whether questions to any DNS server go to our forwarder.
     pub forwarded: bool,
+    /// DNS servers that are asked directly all the same, by protocol: rules name them by address.
+    pub direct: Vec<(Protocol, Network)>,
 }
 
 /// A flow that may be opened.
@@ -152,21 +154,22 @@ impl Policy {
             .collect()
     }
 
-    /// DNS servers that rules about this protocol name by address: they are asked directly, not through our forwarder.
-    pub fn direct_resolvers(&self, protocol: Protocol) -> Vec<Network> {
-        let names_one = |allow: &&Allow| {
+    /// The DNS servers that the rules name by address, for UDP and for TCP.
+    fn named_resolvers(&self) -> Vec<(Protocol, Network)> {
+        let names_one = |allow: &&Allow, protocol: Protocol| {
             let port = allow.traffic.port.is_some_and(|port| port.contains(53));
             let matched = allow.traffic.protocol == protocol && port;
             let open = allow.literal && allow.direction == Direction::Out && !allow.is_broad();
             open && (matched || allow.traffic.protocol == Protocol::Any)
         };
-        self.allow
-            .iter()
-            .filter(names_one)
-            .flat_map(|allow| match &allow.peer {
-                Peer::Networks(networks) => networks.clone(),
-                Peer::Any | Peer::Name(_) | Peer::Group(_) => Vec::new(),
-            })
-            .collect()
+        let mut named = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for allow in self.allow.iter().filter(|allow| names_one(allow, protocol)) {
+                if let Peer::Networks(networks) = &allow.peer {
+                    named.extend(networks.iter().map(|network| (protocol, *network)));
+                }
+            }
+        }
+        named
     }
 }

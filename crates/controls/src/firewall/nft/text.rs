@@ -54,10 +54,16 @@ impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let word = if self.map { "map" } else { "set" };
         writeln!(f, "\t{word} {} {{", self.name)?;
-        f.write_str("\t\ttype ")?;
+        // The target of a neighbour message has no type of its own: nft is shown where it stands.
+        let shown = self.key.contains(&Kind::Target);
+        f.write_str(if shown { "\t\ttypeof " } else { "\t\ttype " })?;
         for (index, kind) in self.key.iter().enumerate() {
             let dot = if index == 0 { "" } else { " . " };
-            write!(f, "{dot}{}", kind.type_name())?;
+            match (shown, kind) {
+                (true, Kind::Target) => write!(f, "{dot}{}", Field::NdTarget)?,
+                (true, Kind::Mac) => write!(f, "{dot}{}", Field::EtherSource)?,
+                (_, kind) => write!(f, "{dot}{}", kind.type_name())?,
+            }
         }
         f.write_str(if self.map { " : verdict\n" } else { "\n" })?;
         if let Some(size) = self.size {
@@ -342,7 +348,7 @@ impl Kind {
             Self::AddressType => "fib_addrtype",
             Self::ArpOperation => "arp_op",
             Self::Direction => "ct_dir",
-            Self::Number => "integer",
+            Self::Number | Self::Target => "integer",
             Self::Presence => "boolean",
         }
     }
@@ -371,6 +377,7 @@ fn write_key(
 fn write_value(value: &Value, kind: Kind, f: &mut Formatter<'_>) -> fmt::Result {
     match value {
         Value::Ip4(first, last) => write_range((*first).into(), (*last).into(), f),
+        Value::Ip6(first, _) if kind == Kind::Target => write!(f, "{:#034x}", first.to_bits()),
         Value::Ip6(first, last) => write_range((*first).into(), (*last).into(), f),
         Value::Mac(bytes) => {
             for (index, byte) in bytes.iter().enumerate() {

@@ -48,6 +48,8 @@ pub enum Kind {
     Ip4,
     /// `ipv6_addr`.
     Ip6,
+    /// The target of a neighbour message: an IPv6 address that nft takes for a number.
+    Target,
     /// `ether_addr`.
     Mac,
     /// `inet_proto`.
@@ -82,6 +84,33 @@ pub enum Kind {
     Presence,
 }
 
+impl Kind {
+    /// Whether nft knows ranges of it; of words and of raw bytes it does not.
+    pub fn has_ranges(self) -> bool {
+        match self {
+            Self::Ip4
+            | Self::Ip6
+            | Self::Protocol
+            | Self::Port
+            | Self::IcmpType
+            | Self::Icmp6Type
+            | Self::Mark
+            | Self::Number => true,
+            Self::Target
+            | Self::Mac
+            | Self::EtherType
+            | Self::Interface
+            | Self::State
+            | Self::NfProto
+            | Self::PacketType
+            | Self::AddressType
+            | Self::ArpOperation
+            | Self::Direction
+            | Self::Presence => false,
+        }
+    }
+}
+
 impl Field {
     /// What its values are.
     pub fn kind(self) -> Kind {
@@ -96,7 +125,8 @@ impl Field {
             Self::Ip4Source | Self::Ip4Destination | Self::ArpSourceIp | Self::ArpTargetIp => {
                 Kind::Ip4
             }
-            Self::Ip6Source | Self::Ip6Destination | Self::NdTarget => Kind::Ip6,
+            Self::Ip6Source | Self::Ip6Destination => Kind::Ip6,
+            Self::NdTarget => Kind::Target,
             Self::TcpSource
             | Self::TcpDestination
             | Self::UdpSource

@@ -24,6 +24,7 @@ impl Policy {
             frames: Vec::new(),
             unmet: Vec::new(),
             forwarded: around.forwarder.is_some(),
+            direct: Vec::new(),
         };
         let place = Place {
             profile,
@@ -45,6 +46,7 @@ impl Policy {
             let id = RuleId::Frame(index.saturating_add(1));
             policy.frames.push((id, *frame));
         }
+        policy.direct = policy.named_resolvers();
         policy
     }
 

@@ -72,6 +72,7 @@ fn kind(name: &str) -> Read<Kind> {
     Ok(match name {
         "ipv4_addr" => Kind::Ip4,
         "ipv6_addr" => Kind::Ip6,
+        "integer" => Kind::Target,
         "ether_addr" => Kind::Mac,
         "inet_proto" => Kind::Protocol,
         "inet_service" => Kind::Port,

@@ -95,12 +95,17 @@ fn single(json: &Json, sort: Sort) -> Read<Value> {
     let (kind, text) = (sort.kind, json.as_str());
     match (kind, text) {
         (Kind::Ip4, Some(text)) => text.parse().map(Value::ip4).map_err(|_| wrong(json, kind)),
-        (Kind::Ip6, Some(text)) => text
+        (Kind::Ip6 | Kind::Target, Some(text)) => text
             .parse()
             .ok()
             .or_else(|| hexadecimal(text).map(Ipv6Addr::from_bits))
             .map(Value::ip6)
             .ok_or_else(|| wrong(json, kind)),
+        // A number that is small enough is one in JSON too.
+        (Kind::Target, None) => {
+            let number = json.as_u64().map(|it| Ipv6Addr::from_bits(it.into()));
+            number.map(Value::ip6).ok_or_else(|| wrong(json, kind))
+        }
         (Kind::Mac, Some(text)) => mac(text).map(Value::Mac).ok_or_else(|| wrong(json, kind)),
         (Kind::Interface, Some(text)) => text
             .parse()

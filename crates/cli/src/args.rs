@@ -5,6 +5,8 @@
     reason = "these comments are help texts, read without markdown"
 )]
 
+pub(crate) mod mud;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -170,6 +172,10 @@ pub(crate) enum Profile {
         #[arg(long, required = true)]
         key: Vec<PathBuf>,
     },
+    /// Make a profile of a MUD file (RFC 8520), and say what became of each of its rules
+    FromMud(mud::FromMud),
+    /// Make a MUD file of a profile, signed (CMS) if a key is given
+    ToMud(mud::ToMud),
     /// Give the running gateway a profile; an older version is refused
     Install {
         /// A profile in TOML, or a signed one

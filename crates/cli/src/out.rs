@@ -72,6 +72,12 @@ pub(crate) fn complain(error: &anyhow::Error) {
     let _closed = writeln!(stderr, "error: {error:#}");
 }
 
+/// What is said beside the output proper, on standard error.
+pub(crate) fn aside(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _closed = writeln!(stderr, "{text}");
+}
+
 /// Columns as wide as their widest cell; the last one is left ragged.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();

@@ -14,9 +14,11 @@ use crate::out::Out;
 use crate::{demo, server, up};
 
 /// Exit codes are documented API (`docs/cli.md`): something was found.
-const FOUND: u8 = 1;
+pub(crate) const FOUND: u8 = 1;
 /// Wrong usage or configuration, or the command could not do its work.
 pub(crate) const USAGE: u8 = 2;
+/// Something could not be reached, read or judged.
+pub(crate) const INCOMPLETE: u8 = 3;
 
 /// Does it.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -36,11 +38,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(up) => up::run(out, &data, &up).await?,
         Command::Device(command) => device::run(out, &admin, json, &command).await?,
-        Command::Profile(command) => {
-            if !profile::run(out, &admin, json, &command).await? {
-                return Ok(ExitCode::from(FOUND));
-            }
-        }
+        Command::Profile(command) => return profile::run(out, &admin, json, &command).await,
         Command::Vault(command) => vault::run(out, &admin, json, &command).await?,
         Command::Ca(command) => ca::run(out, &data, json, &command).await?,
         Command::Config(command) => config(out, &command)?,

@@ -1,38 +1,39 @@
 //! `stockade profile …`
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use stockade_profile::{Checked, Profile, Severity, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
-use super::{field, items};
+use super::{field, items, mud};
 use crate::admin::Admin;
 use crate::args;
 use crate::out::{Out, table};
-
-/// Whether all was well, for the exit code.
-pub(crate) type Sound = bool;
+use crate::run::FOUND;
 
 pub(crate) async fn run(
     out: Out,
     admin: &Admin,
     json: bool,
     command: &args::Profile,
-) -> anyhow::Result<Sound> {
+) -> anyhow::Result<ExitCode> {
     match command {
         args::Profile::Check { files } => return check(out, json, files),
         args::Profile::Show { file } => show(out, json, file)?,
         args::Profile::Keygen { key } => keygen(out, key)?,
         args::Profile::Sign { file, key, output } => sign(out, file, key, output.as_deref())?,
         args::Profile::Verify { file, key } => verify(out, file, key)?,
+        args::Profile::FromMud(asked) => return mud::from(out, json, asked),
+        args::Profile::ToMud(asked) => return mud::to(out, json, &read(&asked.file)?, asked),
         args::Profile::Install { file } => install(out, admin, file).await?,
         args::Profile::List => list(out, admin, json).await?,
     }
-    Ok(true)
+    Ok(ExitCode::SUCCESS)
 }
 
-fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<Sound> {
+fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut sound = true;
     for file in files {
         let text = fs_err::read_to_string(file)?;
@@ -57,7 +58,11 @@ fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<Sound> {
             ));
         }
     }
-    Ok(sound)
+    Ok(if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FOUND)
+    })
 }
 
 fn faults_json(file: &Path, faults: &[stockade_profile::Fault]) -> serde_json::Value {

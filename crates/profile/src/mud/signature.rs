@@ -23,9 +23,9 @@ use message::Message;
 /// The largest signature that is looked at, in bytes.
 pub const MAX_SIGNATURE: usize = 256 * 1024;
 /// The largest file of trusted certificates, in bytes.
-const MAX_ANCHOR_FILE: usize = 4 * 1024 * 1024;
+pub const MAX_ANCHORS: usize = 4 * 1024 * 1024;
 /// The most authorities an operator may trust.
-const MAX_ANCHORS: usize = 1024;
+const MOST_ANCHORS: usize = 1024;
 /// The most certificates a signature may carry.
 const MAX_CERTIFICATES: usize = 16;
 
@@ -81,7 +81,7 @@ pub struct Anchors(Vec<CertificateDer<'static>>);
 impl Anchors {
     /// Adds the certificates of a file: PEM with one or more, or one in DER.
     pub fn add(&mut self, file: &[u8]) -> Result<(), SignatureError> {
-        if file.len() > MAX_ANCHOR_FILE {
+        if file.len() > MAX_ANCHORS {
             return Err(SignatureError::Anchors);
         }
         let mut found = if file.first() == Some(&der::SEQUENCE) {
@@ -94,7 +94,7 @@ impl Anchors {
         let sound = found
             .iter()
             .all(|one| webpki::anchor_from_trusted_cert(one).is_ok());
-        if found.is_empty() || !sound || self.0.len().saturating_add(found.len()) > MAX_ANCHORS {
+        if found.is_empty() || !sound || self.0.len().saturating_add(found.len()) > MOST_ANCHORS {
             return Err(SignatureError::Anchors);
         }
         self.0.append(&mut found);

@@ -76,7 +76,7 @@ pub enum FirewallError {
         what: String,
         /// Why going back failed.
         #[source]
-        why: Box<FirewallError>,
+        why: Box<Self>,
     },
     /// The rules are in force, but that could not be written down.
     #[error(
@@ -236,7 +236,7 @@ impl Firewall {
         }
         Ok(Applied {
             trial,
-            cut: self.cut(&plan, before.as_ref())?,
+            cut: cut(&plan, before.as_ref())?,
             unmet: plan.policy.unmet,
             settled,
         })
@@ -276,11 +276,11 @@ impl Firewall {
         let pending = state.read(Slot::Pending)?;
         let pending = pending.ok_or(FirewallError::NoTrial("the record of it is gone"))?;
         let plan = remembered(&pending, None)?;
-        let before = self.plan_of(&state, Slot::Confirmed)?;
+        let before = plan_of(&state, Slot::Confirmed)?;
         // The very rules that were tried, not what would follow from the profile by now.
         self.put(&settle::new_side(&kernel::read(&self.nft)?))?;
         state.promote().map_err(FirewallError::NotRecorded)?;
-        self.cut(&plan, before.as_ref())
+        cut(&plan, before.as_ref())
     }
 
     /// Back to the rules before: before the trial, or before those that were confirmed last.
@@ -289,8 +289,11 @@ impl Firewall {
         if matches!(self.settle(&state)?, Settled::Trial { .. }) {
             self.put(&settle::old_side(&kernel::read(&self.nft)?))?;
             state.forget(Slot::Pending)?;
-            let confirmed = self.plan_of(&state, Slot::Confirmed)?;
-            return confirmed.map_or(Ok(Cut::default()), |plan| self.cut(&plan, None));
+            let confirmed = plan_of(&state, Slot::Confirmed)?;
+            return match confirmed {
+                Some(plan) => cut(&plan, None),
+                None => Ok(Cut::default()),
+            };
         }
         let previous = state.read(Slot::Previous)?;
         let mut record = previous.ok_or(FirewallError::NothingBefore)?;
@@ -305,7 +308,7 @@ impl Firewall {
             return Err(error);
         }
         state.promote().map_err(FirewallError::NotRecorded)?;
-        self.cut(&plan, None)
+        cut(&plan, None)
     }
 
     /// Takes all our tables away; everything passes then.
@@ -373,16 +376,11 @@ impl Firewall {
             Settled::Trial { .. } => Slot::Pending,
             _ => Slot::Confirmed,
         };
-        let Some(plan) = self.plan_of(&state, slot)? else {
+        let Some(plan) = plan_of(&state, slot)? else {
             return Ok(None);
         };
         let world = names::world(&plan.policy)?;
         Ok(Some((plan, world)))
-    }
-
-    fn plan_of(&self, state: &State, slot: Slot) -> Result<Option<Plan>, FirewallError> {
-        let record = state.read(slot)?;
-        record.map(|it| remembered(&it, None)).transpose()
     }
 
     /// Replaces our tables, reads them back, and goes back if they are not as written.
@@ -415,15 +413,6 @@ impl Firewall {
                 why: Box::new(why.into()),
             }),
         }
-    }
-
-    fn cut(&self, plan: &Plan, before: Option<&Plan>) -> Result<Cut, FirewallError> {
-        let world = names::world(&plan.policy)?;
-        Ok(flow::cut(
-            &plan.policy,
-            before.map(|plan| &plan.policy),
-            &world,
-        )?)
     }
 }
 
@@ -461,6 +450,17 @@ fn remembered(record: &Record, place: Option<Place>) -> Result<Plan, FirewallErr
     let around = look(&profile, &record.told)?;
     let place = place.unwrap_or_else(|| rules::slot(record.slot));
     Ok(Plan::at(&profile, around, place))
+}
+
+fn plan_of(state: &State, slot: Slot) -> Result<Option<Plan>, FirewallError> {
+    let record = state.read(slot)?;
+    record.map(|it| remembered(&it, None)).transpose()
+}
+
+fn cut(plan: &Plan, before: Option<&Plan>) -> Result<Cut, FirewallError> {
+    let world = names::world(&plan.policy)?;
+    let before = before.map(|plan| &plan.policy);
+    Ok(flow::cut(&plan.policy, before, &world)?)
 }
 
 fn spoken(told: &[Difference]) -> String {

@@ -159,12 +159,7 @@ fn explain_ip(ground: &Ground, logged: &Logged, ip: &Ip<'_>, blocked: &mut Block
             port,
         });
     }
-    let source = match blocked.direction {
-        Direction::Out => AddressType::Local,
-        Direction::In if ground.around.own.contains(&peer) => AddressType::Local,
-        Direction::In => AddressType::Unicast,
-    };
-    let probe = Probe {
+    let mut probe = Probe {
         direction: blocked.direction,
         peer,
         protocol: ip.protocol,
@@ -174,44 +169,42 @@ fn explain_ip(ground: &Ground, logged: &Logged, ip: &Ip<'_>, blocked: &mut Block
         state: State::New,
         hop_limit: ip.hop_limit,
         mark: logged.mark,
-        service: match (&ground.policy, &blocked.owner) {
-            (Some(policy), Some(owner)) => service(policy, owner),
-            _ => None,
-        },
+        service: None,
         way: Way {
-            source,
+            source: source(ground, blocked.direction, peer),
             ..Way::default()
         },
     };
-    let rule = || {
-        suggest(
-            blocked.direction,
-            &endpoint(ground, peer),
-            protocol,
-            to,
-            icmp,
-        )
-    };
-    let decision = ground
-        .policy
-        .as_ref()
-        .map(|policy| decide(policy, &ground.world, &probe));
-    (blocked.why, blocked.rule) = match decision {
-        None | Some(Decision::Refused(Reason::NoRule)) => {
-            (Reason::NoRule.to_string(), Some(rule()))
+    if let (Some(policy), Some(owner)) = (&ground.policy, &blocked.owner) {
+        probe.service = service(policy, owner);
+    }
+    let named = |endpoint: &str| Some(suggest(blocked.direction, endpoint, protocol, to, icmp));
+    let policy = ground.policy.as_ref();
+    (blocked.why, blocked.rule) = match policy.map(|it| decide(it, &ground.world, &probe)) {
+        None => (Reason::NoRule.to_string(), named(&endpoint(ground, peer))),
+        Some(Decision::Refused(reason)) => {
+            let rule = match reason {
+                Reason::NoRule => named(&endpoint(ground, peer)),
+                // A rule that names the server itself allows it.
+                Reason::EncryptedDns => named(&peer.to_string()),
+                _ => None,
+            };
+            (reason.to_string(), rule)
         }
-        // A rule that names the server itself allows it.
-        Some(Decision::Refused(Reason::EncryptedDns)) => {
-            let named = suggest(blocked.direction, &peer.to_string(), protocol, to, icmp);
-            (Reason::EncryptedDns.to_string(), Some(named))
-        }
-        Some(Decision::Refused(reason)) => (reason.to_string(), None),
         Some(Decision::Allowed(Because::Rule(id))) => (
-            format!("more than rule {id} allows at a time, or its flow was not open"),
+            format!("more than rule {id} allows at a time, or in the middle of no flow"),
             None,
         ),
         Some(Decision::Allowed(_) | Decision::Forwarded) => (Reason::Invalid.to_string(), None),
     };
+}
+
+fn source(ground: &Ground, direction: Direction, peer: IpAddr) -> AddressType {
+    match direction {
+        Direction::Out => AddressType::Local,
+        Direction::In if ground.around.own.contains(&peer) => AddressType::Local,
+        Direction::In => AddressType::Unicast,
+    }
 }
 
 /// The name that an address has now.
@@ -262,18 +255,21 @@ pub fn suggest(
         Direction::In => ("in", "from"),
         Direction::Out => ("out", "to"),
     };
-    let mut rule =
-        format!("[[firewall.{section}]]\n{key} = \"{endpoint}\"\nprotocol = \"{protocol}\"\n");
+    let mut lines = vec![
+        format!("[[firewall.{section}]]"),
+        format!("{key} = \"{endpoint}\""),
+        format!("protocol = \"{protocol}\""),
+    ];
     if protocol.has_ports() {
-        rule.push_str(&format!("port = {port}\n"));
+        lines.push(format!("port = {port}"));
     }
     if let Some((kind, code)) = icmp {
-        rule.push_str(&format!("icmp-type = {kind}\n"));
+        lines.push(format!("icmp-type = {kind}"));
         if code != 0 {
-            rule.push_str(&format!("icmp-code = {code}\n"));
+            lines.push(format!("icmp-code = {code}"));
         }
     }
-    rule
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use stockade_controls::firewall::nft::{Family, Ruleset};
 
 use super::rules::{self, Side};
 use super::state::{Slot, State};
-use super::{Firewall, FirewallError, kernel, remembered};
+use super::{Firewall, FirewallError, cut, kernel, remembered};
 use crate::netlink::sets::{SetName, Sets};
 
 /// What was found.
@@ -40,7 +40,7 @@ impl Firewall {
             self.put(&old_side(&held))?;
             state.forget(Slot::Pending)?;
             if let Some(confirmed) = state.read(Slot::Confirmed)? {
-                self.cut(&remembered(&confirmed, None)?, None)?;
+                cut(&remembered(&confirmed, None)?, None)?;
             }
             return Ok(Settled::Ended);
         }
@@ -49,7 +49,7 @@ impl Firewall {
         };
         if Place::of(&held) == Some(rules::slot(pending.slot)) {
             state.promote()?;
-            self.cut(&remembered(&pending, None)?, None)?;
+            cut(&remembered(&pending, None)?, None)?;
             return Ok(Settled::Finished);
         }
         state.forget(Slot::Pending)?;

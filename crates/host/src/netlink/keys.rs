@@ -184,7 +184,7 @@ mod tests {
             let whole = nft::Element { key, timeout, verdict };
             let kernel = element(&kinds, &whole).expect("it fits");
             let back = listed(&kinds, &Listed {
-                left: kernel.timeout.map(|it| it - Duration::from_secs(1)),
+                left: kernel.timeout.map(|it| it.saturating_sub(Duration::from_secs(1))),
                 element: kernel,
                 interval_end: false,
             });

@@ -58,6 +58,10 @@ impl Cable {
     }
 
     /// Listens on the device.
+    #[expect(
+        clippy::unused_self,
+        reason = "the calling thread is in the cable's namespace"
+    )]
     pub(crate) fn listen(&self, ports: &[u16]) -> Vec<TcpListener> {
         let bind = |port: &u16| TcpListener::bind((DEVICE, *port)).expect("a port");
         ports.iter().map(bind).collect()

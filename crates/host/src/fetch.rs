@@ -417,11 +417,10 @@ fn authorities(settings: &FetchSettings) -> Result<RootCertStore, FetchError> {
     Ok(roots)
 }
 
-/// The address of the signature that a MUD file names (RFC 8520 §3.5); the file is read properly elsewhere.
+/// The address of the signature that a MUD file names (RFC 8520 §3.5); of a file that is none, nobody wants it.
 fn signature_of(file: &[u8]) -> Option<String> {
-    let file: serde_json::Value = serde_json::from_slice(file).ok()?;
-    let mud = file.get("ietf-mud:mud")?;
-    mud.get("mud-signature")?.as_str().map(ToOwned::to_owned)
+    let file = stockade_profile::mud::read(file).ok()?;
+    file.signature().map(ToOwned::to_owned)
 }
 
 /// Text of a stranger's, short and safe to print.

@@ -22,6 +22,15 @@ use tokio_rustls::TlsAcceptor;
 
 const FILE: &str = r#"{"ietf-mud:mud":{"mud-version":1}}"#;
 
+/// A MUD file that names this signature.
+fn naming(signature: &str) -> String {
+    let policy = r#"{"access-lists":{"access-list":[{"name":"a"}]}}"#;
+    let lists = r#"{"acl":[{"name":"a","type":"ipv4-acl-type","aces":{"ace":[{"name":"b","matches":{},"actions":{"forwarding":"accept"}}]}}]}"#;
+    format!(
+        r#"{{"ietf-mud:mud":{{"mud-signature":"{signature}","from-device-policy":{policy}}},"ietf-access-control-list:acls":{lists}}}"#
+    )
+}
+
 /// What the server sends for a path.
 #[derive(Clone)]
 enum Page {
@@ -179,10 +188,10 @@ async fn serve(
 
 #[test]
 fn a_file_comes_with_the_signature_it_names() {
-    let file = r#"{"ietf-mud:mud":{"mud-signature":"sig/lamp.p7s"}}"#;
+    let file = naming("sig/lamp.p7s");
     let server = Server::new(&[
         ("/v1/lamp.json", redirect("/v2/lamp.json")),
-        ("/v2/lamp.json", ok(file)),
+        ("/v2/lamp.json", ok(&file)),
         ("/v2/sig/lamp.p7s", ok("signature")),
     ]);
     let fetched = server.fetch("/v1/lamp.json").unwrap();
@@ -413,15 +422,10 @@ fn answers_that_are_none_are_refused() {
 
 #[test]
 fn a_signature_that_is_named_and_missing_is_an_error() {
-    let naming = |signature: &str| {
-        ok(&format!(
-            r#"{{"ietf-mud:mud":{{"mud-signature":"{signature}"}}}}"#
-        ))
-    };
     let server = Server::new(&[
-        ("/missing.json", naming("gone.p7s")),
-        ("/plain.json", naming("http://lamp.example/lamp.p7s")),
-        ("/inside.json", naming("https://192.168.1.1/reboot")),
+        ("/missing.json", ok(&naming("gone.p7s"))),
+        ("/plain.json", ok(&naming("http://lamp.example/lamp.p7s"))),
+        ("/inside.json", ok(&naming("https://192.168.1.1/reboot"))),
     ]);
     let signature = "the file's signature could not be fetched";
     assert_eq!(

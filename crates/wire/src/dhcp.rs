@@ -22,6 +22,7 @@ const MAX_OPTION: usize = 4096;
 
 /// Option 12.
 const HOST_NAME: u8 = 12;
+const SUBNET_MASK: u8 = 1;
 const ROUTER: u8 = 3;
 const RESOLVER: u8 = 6;
 const REQUESTED: u8 = 50;
@@ -55,6 +56,8 @@ pub struct Dhcp {
     pub lease: Option<u32>,
     /// The server.
     pub server: Option<Ipv4Addr>,
+    /// The mask of the client's network.
+    pub mask: Option<Ipv4Addr>,
     /// The routers the client is told.
     pub routers: Vec<Ipv4Addr>,
     /// The resolvers the client is told.
@@ -149,6 +152,7 @@ impl Dhcp {
             requested: address(REQUESTED),
             lease: one(LEASE).and_then(|option| Bytes(&option).u32()),
             server: address(SERVER_ID),
+            mask: address(SUBNET_MASK),
             routers: addresses(options.get(&ROUTER)),
             resolvers: addresses(options.get(&RESOLVER)),
             host_name: one(HOST_NAME),
@@ -230,7 +234,8 @@ fn walk(mut bytes: Bytes<'_>, options: &mut BTreeMap<u8, Vec<u8>>) -> Result<(),
         let value = value.ok_or_else(|| DhcpError::Option(code.into()))?;
         let wanted = matches!(
             code,
-            ROUTER
+            SUBNET_MASK
+                | ROUTER
                 | RESOLVER
                 | HOST_NAME
                 | REQUESTED

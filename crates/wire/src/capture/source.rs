@@ -93,7 +93,8 @@ impl<R: Read> Source<R> {
         let mut array = [0; N];
         let mut space = array.iter_mut();
         self.each(N, |part| {
-            for (to, from) in space.by_ref().zip(part) {
+            // The part first: `zip` asks its left side before its right one, and a place asked for would be lost.
+            for (from, to) in part.iter().zip(space.by_ref()) {
                 *to = *from;
             }
         })?;

@@ -37,8 +37,9 @@ const ONLY_FOR: [(&str, &[&str]); 2] = [
 ];
 
 /// Outside the product: tests and chores. They may use anything; nothing may use them.
-const OUTSIDE: [&str; 4] = [
+const OUTSIDE: [&str; 5] = [
     "xtask",
+    "stockade-bench",
     "stockade-e2e",
     "stockade-load",
     "stockade-conformance",
@@ -139,26 +140,32 @@ impl Graph {
         let mut graph = Self::default();
         let members: BTreeSet<&str> = texts(&metadata["workspace_members"]).collect();
         let mut names = BTreeMap::new();
+        let mut manifests = BTreeMap::new();
         for package in list(&metadata["packages"]) {
             let (id, name) = (
                 package["id"].as_str().unwrap_or(""),
                 package["name"].as_str().unwrap_or(""),
             );
             names.insert(id, name);
+            manifests.insert(id, package);
             if members.contains(id) {
                 graph.ours.insert(name.to_owned());
             }
         }
         for node in list(&metadata["resolve"]["nodes"]) {
-            let name = names
-                .get(node["id"].as_str().unwrap_or(""))
-                .copied()
-                .unwrap_or("");
+            let id = node["id"].as_str().unwrap_or("");
+            let name = names.get(id).copied().unwrap_or("");
+            let features: Vec<&str> = texts(&node["features"]).collect();
             let uses = graph.uses.entry(name.to_owned()).or_default();
             for dependency in list(&node["deps"]) {
                 let normal = list(&dependency["dep_kinds"])
                     .any(|kind| kind["kind"].is_null() && !foreign(kind["target"].as_str()));
-                if normal && let Some(used) = names.get(dependency["pkg"].as_str().unwrap_or("")) {
+                if normal
+                    && let Some(used) = names.get(dependency["pkg"].as_str().unwrap_or(""))
+                    && !manifests
+                        .get(id)
+                        .is_some_and(|manifest| idle(manifest, &features, used))
+                {
                     uses.insert((*used).to_owned());
                 }
             }
@@ -183,6 +190,30 @@ impl Graph {
         }
         ways
     }
+}
+
+/// A dependency that no enabled feature brings. Cargo resolves it, and lists it, as soon as a feature only mentions it
+/// (`ring?/alloc`), and never builds it.
+fn idle(manifest: &Value, enabled: &[&str], name: &str) -> bool {
+    let mut declared = list(&manifest["dependencies"])
+        .filter(|dependency| dependency["name"] == name)
+        .peekable();
+    if declared.peek().is_none() {
+        return false;
+    }
+    declared.all(|dependency| {
+        let called = dependency["rename"].as_str().unwrap_or(name);
+        let brings = |item: &str| {
+            item.strip_prefix("dep:") == Some(called)
+                || item
+                    .strip_prefix(called)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        };
+        dependency["optional"] == true
+            && !enabled
+                .iter()
+                .any(|feature| texts(&manifest["features"][*feature]).any(brings))
+    })
 }
 
 /// A dependency of other systems than the ones we run on.
@@ -237,6 +268,18 @@ mod tests {
     #[test]
     fn only_the_gateway_and_its_peers_speak_mqtt() {
         assert!(against_the_arrows("stockade-console", "stockade-mqtt").is_some());
+    }
+
+    #[test]
+    fn a_dependency_that_a_feature_only_mentions_is_not_built() {
+        let manifest = serde_json::json!({
+            "dependencies": [{ "name": "ring", "optional": true }, { "name": "libc", "optional": false }],
+            "features": { "std": ["ring?/std"], "ring": ["dep:ring"], "fast": ["ring/fast"] },
+        });
+        assert!(idle(&manifest, &["std"], "ring"));
+        assert!(!idle(&manifest, &["std", "ring"], "ring"));
+        assert!(!idle(&manifest, &["fast"], "ring"));
+        assert!(!idle(&manifest, &[], "libc"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! rulesets into one, of which the kernel itself takes the older one again when the trial's time is over.
 
 mod device;
+mod guard;
 mod line;
 mod link;
 mod trial;
@@ -11,11 +12,12 @@ mod trial;
 use stockade_profile::{Family, HostName};
 
 use super::nft::{
-    Base, Chain, ChainKind, Comment, Element, Hook, Ident, Kind, Limit, Policy as End, Rule,
-    Ruleset, Set, Statement, Unit, Verdict,
+    Base, Chain, ChainKind, Comment, Hook, Ident, Kind, Limit, Policy as End, Rule, Ruleset, Set,
+    Statement, Unit, Verdict,
 };
 
 pub use device::device;
+pub use guard::{Change, GuardPlan, Guarded, Model, Role, elements, guard};
 pub use trial::{TRIAL, trial};
 
 /// The name of a device's own tables.
@@ -121,7 +123,7 @@ fn named(name: &HostName, family: Family) -> Set {
 }
 
 /// A set without flags.
-fn plain_set(name: Ident, key: Vec<Kind>, map: bool, elements: Vec<Element>) -> Set {
+fn plain_set(name: Ident, key: Vec<Kind>, map: bool) -> Set {
     Set {
         name,
         key,
@@ -131,7 +133,7 @@ fn plain_set(name: Ident, key: Vec<Kind>, map: bool, elements: Vec<Element>) -> 
         timeout: false,
         default_timeout: None,
         size: None,
-        elements,
+        elements: Vec::new(),
     }
 }
 

@@ -450,6 +450,15 @@ impl Statement {
         })
     }
 
+    /// `field != @set`.
+    pub fn not_in_set(key: impl Into<Vec<Field>>, set: Ident) -> Self {
+        Self::Match(Match {
+            key: key.into(),
+            negated: true,
+            to: To::Set(set),
+        })
+    }
+
     /// `field exists`.
     pub fn exists(field: Field) -> Self {
         Self::Match(Match {

@@ -17,8 +17,8 @@ use super::surroundings::Group;
 /// What one device may do, here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The model that the profile is for.
-    pub model: ModelName,
+    /// The model that the profile is for; none where no profile is known.
+    pub model: Option<ModelName>,
     /// Who may open which flows: those of the profile in its order, behind those that we add.
     pub allow: Vec<Allow>,
     /// Frames that are neither IP nor ARP.

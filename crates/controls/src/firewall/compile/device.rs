@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_profile::{Direction, Family, Protocol};
+use stockade_profile::{Direction, Family, Network, Protocol};
 
 use super::super::decide::{DNS, DNS_OVER_TLS, HTTPS, is_link_rule};
 use super::super::names;
@@ -212,7 +212,7 @@ impl Writer<'_> {
         hook.rules.push(Rule::new([goto(&inner)]));
         let own = Statement::is(Field::Mark, [Value::number(names::MARK)]);
         let mut rules = vec![Rule::new([own, accept()])];
-        rules.extend(redirects(self.policy, port, &[]));
+        rules.extend(redirects(&self.policy.direct, port, &[]));
         vec![hook, chain(inner, rules)]
     }
 
@@ -244,20 +244,24 @@ impl Writer<'_> {
 }
 
 /// DNS to anybody goes to this port of ours; `only` are conditions before that.
-pub(super) fn redirects(policy: &Policy, port: u16, only: &[Statement]) -> Vec<Rule> {
+pub(super) fn redirects(
+    direct: &[(Protocol, Network)],
+    port: u16,
+    only: &[Statement],
+) -> Vec<Rule> {
     let mut rules = Vec::new();
     let dns = || [Value::number(DNS)];
     for (protocol, field) in [
         (Protocol::Udp, Field::UdpDestination),
         (Protocol::Tcp, Field::TcpDestination),
     ] {
-        let direct = policy.direct.iter().filter(|it| it.0 == protocol);
-        let direct: Vec<_> = direct.map(|it| it.1).collect();
+        let of = direct.iter().filter(|it| it.0 == protocol);
+        let of: Vec<_> = of.map(|it| it.1).collect();
         for (family, destination) in [
             (Family::Ipv4, Field::Ip4Destination),
             (Family::Ipv6, Field::Ip6Destination),
         ] {
-            let named = spans(&direct, family);
+            let named = spans(&of, family);
             if !named.is_empty() {
                 let direct = Statement::is(destination, named);
                 rules.push(Rule::new([direct, Statement::is(field, dns()), accept()]));

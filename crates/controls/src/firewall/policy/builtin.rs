@@ -52,7 +52,7 @@ fn known_or(networks: Vec<Network>, family: Family, otherwise: Peer) -> Peer {
 pub(super) fn builtins(around: &Surroundings, side: Side) -> Vec<Allow> {
     let mut allow = dhcp(around);
     allow.extend(neighbours(around));
-    allow.extend(echo(around));
+    allow.extend(echo(around, side));
     if side == Side::Device && around.forwarder.is_some() && !around.resolvers.is_empty() {
         let peer = Peer::Networks(hosts(&around.resolvers));
         for protocol in [Protocol::Udp, Protocol::Tcp] {
@@ -173,11 +173,14 @@ fn neighbours(around: &Surroundings) -> Vec<Allow> {
     .into()
 }
 
-/// Echo requests (RFC 792, RFC 4443 §4.1) between the device and its own link.
-fn echo(around: &Surroundings) -> Vec<Allow> {
-    let mut near = around.local.clone();
-    near.extend(hosts(&around.gateway));
-    near.extend(link_local());
+/// Echo requests (RFC 792, RFC 4443 §4.1): between a device and its own link; at the guard the gateway alone, as no device is
+/// another's business.
+fn echo(around: &Surroundings, side: Side) -> Vec<Allow> {
+    let mut near = hosts(&around.gateway);
+    if side == Side::Device {
+        near.extend(around.local.iter().copied());
+        near.extend(link_local());
+    }
     let peer = |family| known_or(near.clone(), family, Peer::Networks(Vec::new()));
     let limited = |traffic| Traffic {
         rate: Some(ECHO),
@@ -187,8 +190,8 @@ fn echo(around: &Surroundings) -> Vec<Allow> {
         .into_iter()
         .flat_map(|direction| {
             let why = match direction {
-                Direction::In => "may be pinged from its own network, 5 a second at most",
-                Direction::Out => "may ping its own network, 5 a second at most",
+                Direction::In => "may be pinged by its neighbours, 5 a second at most",
+                Direction::Out => "may ping its neighbours, 5 a second at most",
             };
             [(Family::Ipv4, icmp4(8)), (Family::Ipv6, icmp6(128))]
                 .map(|(family, echo)| rule("echo", direction, peer(family), limited(echo)))

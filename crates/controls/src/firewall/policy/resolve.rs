@@ -2,7 +2,10 @@
 
 use core::net::IpAddr;
 
-use stockade_profile::{Direction, Endpoint, Profile, Rate, ServiceName, Traffic};
+use stockade_profile::{
+    Direction, Endpoint, HostName, ModelName, PortRange, Profile, Protocol, Rate, ServiceName,
+    Traffic,
+};
 
 use super::builtin::{builtins, hosts, link_local};
 use super::{Allow, Peer, Policy, RuleId, Service, Side, Unmet};
@@ -19,7 +22,7 @@ impl Policy {
     /// [`Policy::unmet`].
     pub fn of(profile: &Profile, around: &Surroundings, side: Side) -> Self {
         let mut policy = Self {
-            model: profile.device.model.clone(),
+            model: Some(profile.device.model.clone()),
             allow: builtins(around, side),
             frames: Vec::new(),
             unmet: Vec::new(),
@@ -48,6 +51,66 @@ impl Policy {
         }
         policy.direct = policy.named_resolvers();
         policy
+    }
+
+    /// What a device in quarantine may do: have an address, and reach what it is mended by.
+    ///
+    /// `repair` are TCP ports of the gateway; a profile adds the source of its updates.
+    pub fn quarantine(profile: Option<&Profile>, around: &Surroundings, repair: &[u16]) -> Self {
+        let model = profile.map(|profile| profile.device.model.clone());
+        let mut policy = Self::bare(model, around).without_pings();
+        for port in repair {
+            policy.gateway_port(
+                around,
+                *port,
+                "repair",
+                "may reach the gateway to be mended",
+            );
+        }
+        let source = profile.and_then(|profile| profile.updates.as_ref());
+        if let (Some(updates), true) = (source, around.forwarder.is_some())
+            && let Some((host, port)) = host_and_port(updates.source.as_str())
+        {
+            let why = format!("may fetch updates from `{host}`");
+            let traffic = tcp(port);
+            policy
+                .allow
+                .push(own_rule("updates", Peer::Name(host), traffic, why));
+        }
+        policy
+    }
+
+    /// What a device that nobody knows may do: have an address, and read the console's notice.
+    pub fn unknown(around: &Surroundings, notice: u16) -> Self {
+        let mut policy = Self::bare(None, around).without_pings();
+        policy.gateway_port(around, notice, "notice", "may read the console's notice");
+        policy.forwarded = false;
+        policy
+    }
+
+    fn without_pings(mut self) -> Self {
+        let pings = RuleId::Builtin("echo");
+        self.allow.retain(|allow| allow.id != pings);
+        self
+    }
+
+    fn bare(model: Option<ModelName>, around: &Surroundings) -> Self {
+        Self {
+            model,
+            allow: builtins(around, Side::Guard),
+            frames: Vec::new(),
+            unmet: Vec::new(),
+            forwarded: around.forwarder.is_some(),
+            direct: Vec::new(),
+        }
+    }
+
+    fn gateway_port(&mut self, around: &Surroundings, port: u16, name: &'static str, why: &str) {
+        if !around.gateway.is_empty() {
+            let peer = Peer::Networks(hosts(&around.gateway));
+            self.allow
+                .push(own_rule(name, peer, tcp(port), why.to_owned()));
+        }
     }
 
     fn take(&mut self, allow: Result<Allow, String>, id: RuleId, rule: String) {
@@ -165,14 +228,57 @@ fn known(addresses: &[IpAddr], otherwise: impl FnOnce() -> String) -> Result<Pee
     }
 }
 
-/// The group of the profile's own manufacturer.
+/// The group of the profile's own manufacturer: by the host of its MUD URL (RFC 8520 §8), without one by name.
 fn maker(profile: &Profile) -> Group {
-    Group::Maker(Maker::from(&profile.device.manufacturer))
+    let url = profile.mud.as_ref().and_then(|mud| mud.url.as_ref());
+    match url.and_then(|url| host_and_port(url.as_str())) {
+        Some((host, _)) => Group::Authority(host),
+        None => Group::Maker(Maker::from(&profile.device.manufacturer)),
+    }
 }
 
 /// The groups that a device with this profile is in.
 pub fn groups_of(profile: &Profile) -> Vec<Group> {
-    vec![Group::Model(profile.device.model.clone()), maker(profile)]
+    let url = profile.mud.as_ref().and_then(|mud| mud.url.as_ref());
+    let url = url.map(|url| Group::Mud(Url::from(url)));
+    let model = Group::Model(profile.device.model.clone());
+    [model, maker(profile)].into_iter().chain(url).collect()
+}
+
+/// A flow out, by a rule of ours.
+fn own_rule(name: &'static str, peer: Peer, traffic: Traffic, why: String) -> Allow {
+    Allow {
+        id: RuleId::Builtin(name),
+        direction: Direction::Out,
+        peer,
+        traffic,
+        service: None,
+        on_link: false,
+        mark: None,
+        literal: false,
+        why,
+    }
+}
+
+fn tcp(port: u16) -> Traffic {
+    Traffic {
+        protocol: Protocol::Tcp,
+        port: PortRange::new(port, port),
+        source_port: None,
+        family: None,
+        icmp: None,
+        rate: None,
+    }
+}
+
+/// The host of a checked https address, if it is a name, and its port (RFC 9110 §4.2.2).
+fn host_and_port(url: &str) -> Option<(HostName, u16)> {
+    let authority = url.strip_prefix("https://")?.split('/').next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (authority, 443),
+    };
+    Some((host.parse().ok()?, port))
 }
 
 /// The kernel's buckets refill at least once a week.

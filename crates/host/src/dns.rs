@@ -30,6 +30,8 @@ pub use self::serve::Doors;
 
 use self::clients::{Clients, Entry, Visit};
 use crate::admit::{Admission, Admit, AdmitError};
+use crate::netlink::NetlinkError;
+use crate::netlink::flows::Flows;
 
 /// Where the forwarder asks, and how much of everything there may be.
 #[derive(Debug, Clone)]
@@ -117,6 +119,11 @@ pub enum Event {
         /// The resolver in whose name they came.
         resolver: SocketAddr,
     },
+    /// The flow of a question to a resolver stayed open in the kernel.
+    NotCut {
+        /// What went wrong.
+        why: String,
+    },
     /// A client asks more than its share; what is beyond is dropped.
     Flood {
         /// Who.
@@ -155,6 +162,9 @@ pub enum DnsError {
         "cannot mark packets to the resolvers, so the firewall would stop them: the right CAP_NET_ADMIN is needed"
     )]
     Mark(#[source] io::Error),
+    /// The kernel's table of flows can not be reached.
+    #[error("cannot tidy up after questions to the resolvers")]
+    Flows(#[source] NetlinkError),
     /// There is nobody to ask.
     #[error("no resolver to ask: name one, for example with --resolver 192.0.2.53")]
     NoUpstream,
@@ -190,6 +200,8 @@ struct Inner {
     flights: Mutex<Flights>,
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// Where the firewall knows our packets by their mark, their flows are not left behind.
+    flows: Option<Mutex<Flows>>,
     started: Instant,
     /// The resolver that answered last.
     preferred: AtomicUsize,
@@ -211,7 +223,9 @@ impl Forwarder {
     ) -> Result<Self, DnsError> {
         let first = *settings.upstreams.first().ok_or(DnsError::NoUpstream)?;
         upstream::socket(first, socket2::Type::DGRAM, settings.mark).map_err(DnsError::Mark)?;
+        let flows = settings.mark.map(|_| Flows::open().map(Mutex::new));
         let inner = Inner {
+            flows: flows.transpose().map_err(DnsError::Flows)?,
             waiting: Arc::new(Semaphore::new(settings.waiting_together)),
             streams: Arc::new(Semaphore::new(settings.streams_together)),
             who,

@@ -107,7 +107,10 @@ impl Rights {
         }
         Self {
             names: held,
-            inside: inside.into_iter().collect(),
+            inside: inside
+                .into_iter()
+                .filter(|network| address::is_inside(*network))
+                .collect(),
         }
     }
 

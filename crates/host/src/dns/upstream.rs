@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
-use super::{Event, Forwarder};
+use super::{Event, Forwarder, Inner, chain, lock};
+use crate::netlink::flows::{Ends, Tuple};
 
 /// Larger than what we offer to receive, so that a resolver that ignores the offer is still understood.
 const DATAGRAM: usize = 4_096;
@@ -27,6 +28,54 @@ pub(super) fn socket(to: SocketAddr, kind: Type, mark: Option<u32>) -> io::Resul
         socket.set_mark(mark)?;
     }
     Ok(socket)
+}
+
+/// A question on its way, which meets no trace of others in the kernel's table of flows and leaves none of its own.
+///
+/// A flow stays there for a while after its end. If the port was a client's before, our packet would go the way of the client's
+/// question: to ourselves. If it is a client's after us, its question would go our way: to the resolver, past the firewall.
+struct Asking<'a> {
+    inner: &'a Inner,
+    resolver: SocketAddr,
+    socket: UdpSocket,
+}
+
+impl<'a> Asking<'a> {
+    fn new(inner: &'a Inner, resolver: SocketAddr, socket: Socket) -> io::Result<Self> {
+        let asking = Self {
+            inner,
+            resolver,
+            socket: UdpSocket::from_std(socket.into())?,
+        };
+        asking.cut();
+        Ok(asking)
+    }
+
+    /// While the socket is open, nobody else on this machine has its port.
+    fn cut(&self) {
+        let (Some(flows), Ok(here)) = (&self.inner.flows, self.socket.local_addr()) else {
+            return;
+        };
+        let original = Tuple {
+            source: here.ip(),
+            destination: self.resolver.ip(),
+            protocol: 17,
+            ends: Ends::Ports {
+                source: here.port(),
+                destination: self.resolver.port(),
+            },
+        };
+        if let Err(error) = lock(flows).cut_between(&original) {
+            let why = chain(&error);
+            (self.inner.tell)(Event::NotCut { why });
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.cut();
+    }
 }
 
 /// Why one resolver gave no answer.
@@ -84,11 +133,11 @@ impl Forwarder {
         let socket = socket(resolver, Type::DGRAM, self.inner.settings.mark)?;
         // Connected: the kernel chooses a random port (RFC 5452 §9.2), drops what comes from elsewhere and tells of refusals.
         socket.connect(&resolver.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        socket.send(&question.upstream(id)).await?;
+        let asking = Asking::new(&self.inner, resolver, socket)?;
+        asking.socket.send(&question.upstream(id)).await?;
         let mut buffer = vec![0; DATAGRAM];
         for _ in 0..MOST_FORGED {
-            let length = socket.recv(&mut buffer).await?;
+            let length = asking.socket.recv(&mut buffer).await?;
             match question.read(id, buffer.get(..length).unwrap_or_default()) {
                 // RFC 5452 §9.1: what does not match is not even looked at; the right one may still come.
                 Err(Unusable::NotOurs) => (),

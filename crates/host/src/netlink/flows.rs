@@ -142,9 +142,23 @@ impl Flows {
 
     /// Ends a connection: its next packet is judged as the first of a new one. False if it ended by itself.
     pub fn cut(&mut self, flow: &Flow) -> Result<bool, NetlinkError> {
+        self.cut_by(&flow.original, flow.zone, Some(flow.id))
+    }
+
+    /// Ends the connection whose first packet went so, if there is one.
+    pub fn cut_between(&mut self, original: &Tuple) -> Result<bool, NetlinkError> {
+        self.cut_by(original, 0, None)
+    }
+
+    fn cut_by(
+        &mut self,
+        original: &Tuple,
+        zone: u16,
+        id: Option<u32>,
+    ) -> Result<bool, NetlinkError> {
         let sequence = self.socket.sequence();
         let mut request = Writer::default();
-        let family = match flow.original.source {
+        let family = match original.source {
             IpAddr::V4(_) => FAMILY_IPV4,
             IpAddr::V6(_) => FAMILY_IPV6,
         };
@@ -152,12 +166,14 @@ impl Flows {
         request.netfilter(DELETE, flags, sequence, (family, 0));
         // Without a tuple the kernel would empty the whole table.
         let open = request.open(TUPLE_ORIGINAL);
-        write_tuple(&mut request, &flow.original);
+        write_tuple(&mut request, original);
         request.close(&open);
         // With its number, for a new connection of the same ends is another one.
-        request.attribute(ID, &flow.id.to_be_bytes());
-        if flow.zone != 0 {
-            request.attribute(ZONE, &flow.zone.to_be_bytes());
+        if let Some(id) = id {
+            request.attribute(ID, &id.to_be_bytes());
+        }
+        if zone != 0 {
+            request.attribute(ZONE, &zone.to_be_bytes());
         }
         request.end();
         match self.socket.acknowledged(CUT, &request, sequence) {

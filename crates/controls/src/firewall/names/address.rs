@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use stockade_profile::HostName;
+use stockade_profile::{HostName, Network};
 
 /// What kind of address this is, for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,22 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
         [0x0064, 0xff9b, 1, ..] | [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Kind::Private,
         _ => Kind::Public,
     }
+}
+
+/// Whether a network is somebody's own from its first address to its last; `any` and wide networks are not.
+pub(super) fn is_inside(network: Network) -> bool {
+    let last = match network.address() {
+        IpAddr::V4(v4) => {
+            let rest = u32::MAX.checked_shr(network.prefix().into());
+            IpAddr::V4((v4.to_bits() | rest.unwrap_or_default()).into())
+        }
+        IpAddr::V6(v6) => {
+            let rest = u128::MAX.checked_shr(network.prefix().into());
+            IpAddr::V6((v6.to_bits() | rest.unwrap_or_default()).into())
+        }
+    };
+    // All special networks are wider than one address and none surrounds a public one on both sides.
+    kind(network.address()) == Kind::Private && kind(last) == Kind::Private
 }
 
 /// Whether a name is of a network's own making, so that private addresses are what one expects of it.

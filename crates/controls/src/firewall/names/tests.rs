@@ -519,6 +519,34 @@ fn a_public_name_may_point_where_the_profile_opens_an_address_but_gains_nothing(
 }
 
 #[test]
+fn a_rule_about_everywhere_is_no_rule_about_inside() {
+    let name = host("cdn.example.com");
+    for wide in [
+        "0.0.0.0/0",
+        "::/0",
+        "8.0.0.0/5",
+        "192.0.0.0/8",
+        "192.168.0.0/15",
+    ] {
+        let rights = Rights::new([(name.clone(), Families::BOTH)], [wide.parse().unwrap()]);
+        assert!(!rights.opens(ip("192.168.1.1")), "{wide}");
+        assert!(!rights.opens(ip("10.0.0.1")), "{wide}");
+    }
+    let own = [
+        "192.168.1.0/24",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "fd00::/8",
+        "192.168.1.1/32",
+    ];
+    let own = own.map(|network| network.parse().unwrap());
+    let rights = Rights::new([(name, Families::BOTH)], own);
+    for inside in ["192.168.1.1", "10.255.255.255", "172.31.0.1", "fd00::1"] {
+        assert!(rights.opens(ip(inside)), "{inside}");
+    }
+}
+
+#[test]
 fn a_local_name_may_have_a_private_address_and_never_a_loopback_one() {
     let (judged, _) = judged(
         "broker.home.arpa",

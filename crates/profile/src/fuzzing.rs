@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets: what must hold for any bytes.
 
 use crate::mud::signature::{self, Anchors, UnixTime};
+use crate::mud::{self, ExportOptions, ImportOptions};
 use crate::{Profile, VerifyingKey, check, render, verify};
 
 /// The public half of the key that signed the corpus; its private half is 32 bytes of 1, so nobody may trust it.
@@ -79,4 +80,68 @@ pub fn mud_signature(data: &[u8]) {
         assert!(other.is_err(), "one signature, one file");
     }
     let _read: Result<(), signature::SignatureError> = anchors.add(data);
+}
+
+/// Reading a MUD file never panics, each of its rules has one fate, the profile is sound, and written again it says the same.
+pub fn mud_read(data: &[u8]) {
+    let Ok(file) = mud::read(data) else {
+        return;
+    };
+    for literal in [false, true] {
+        let options = ImportOptions {
+            literal,
+            model: None,
+        };
+        let imported = mud::import(&file, &options);
+        assert_eq!(imported.rules.len(), file.rules(), "each rule has one fate");
+        assert_eq!(
+            imported.count().total(),
+            file.rules(),
+            "and is counted once"
+        );
+        assert!(!imported.report(true).is_empty(), "all can be shown");
+        let bytes = imported.profile.canonical();
+        assert_eq!(
+            Profile::from_canonical(&bytes).as_ref(),
+            Ok(&imported.profile),
+            "a sound profile"
+        );
+        there_and_back(&imported.profile);
+    }
+}
+
+/// What can be written of a profile reads back as the same rules.
+fn there_and_back(profile: &Profile) {
+    let (Ok(url), Ok(last_update)) = (
+        "https://acme.example/x".parse(),
+        "2026-11-22T12:00:00Z".parse(),
+    ) else {
+        return;
+    };
+    let options = ExportOptions {
+        url,
+        last_update,
+        signature: None,
+    };
+    let exported = mud::export(profile, &options);
+    let written = exported.rules.iter().all(|rule| rule.refused.is_none());
+    let Ok(file) = mud::read(&exported.bytes) else {
+        assert!(
+            exported.rules.iter().all(|rule| rule.refused.is_some()),
+            "a file with rules reads back"
+        );
+        return;
+    };
+    let again = mud::import(&file, &ImportOptions::default()).profile;
+    let count = |profile: &Profile| {
+        let firewall = &profile.firewall;
+        (
+            firewall.inward.len(),
+            firewall.outward.len(),
+            firewall.frames.len(),
+        )
+    };
+    if written {
+        assert_eq!(count(&again), count(profile), "as many rules come back");
+    }
 }

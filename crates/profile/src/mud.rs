@@ -2,13 +2,17 @@
 
 pub mod signature;
 
+mod aces;
+mod action;
 mod export;
+mod fields;
 mod file;
 mod flow;
 mod import;
 mod json;
 mod matches;
 mod report;
+mod roles;
 mod section;
 mod subtract;
 

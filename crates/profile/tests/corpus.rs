@@ -34,3 +34,8 @@ fn the_corpus_of_profile_cose_holds() {
 fn the_corpus_of_mud_signature_holds() {
     replay("mud_signature", fuzzing::mud_signature);
 }
+
+#[test]
+fn the_corpus_of_mud_read_holds() {
+    replay("mud_read", fuzzing::mud_read);
+}

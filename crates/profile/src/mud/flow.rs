@@ -216,12 +216,17 @@ impl Opening {
         }
     }
 
-    /// Whether the two differ in their families only.
+    /// Whether the two differ in their families at most.
     pub(crate) fn same_but_family(&self, other: &Self) -> bool {
-        let whole = |opening: &Self| Self {
-            families: Families::BOTH,
-            ..opening.clone()
-        };
-        whole(self) == whole(other)
+        let Self {
+            peer,
+            families: _,
+            protocol,
+            to,
+            from,
+            icmp,
+        } = self;
+        (protocol, to, from, icmp) == (&other.protocol, &other.to, &other.from, &other.icmp)
+            && *peer == other.peer
     }
 }

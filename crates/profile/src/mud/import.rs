@@ -1,13 +1,14 @@
 //! From a MUD file to a profile: each rule is represented, covered by another one, or refused with the reason.
 
-use super::file::{Forwarding, MudFile, Rule};
+use super::action::Forwarding;
+use super::file::{MudFile, Rule};
 use super::flow::{Flow, Matched, Opening};
 use super::matches::Why;
+use super::roles::{READ_SO, Role, role, wide};
 use super::section::{Label, Mud, TlsRule};
 use super::subtract::subtract;
 use crate::{
-    Class, Device, Direction, Endpoint, Firewall, Frame, Inward, Manufacturer, ModelName, Outward,
-    Profile,
+    Class, Device, Direction, Firewall, Frame, Inward, Manufacturer, ModelName, Outward, Profile,
 };
 
 /// How a MUD file is read.
@@ -72,6 +73,9 @@ const MAX_ENTRIES: usize = 256;
 /// What the rules may take of a profile's bytes; the rest is for what the file says of itself.
 const MAX_COST: usize = 160 * 1024;
 
+/// How often a drop is cut out of a rule: enough for any file of a person, and soon over for any other.
+const MAX_CUTS: usize = 1 << 18;
+
 /// Makes a profile of a MUD file.
 pub fn import(file: &MudFile, options: &ImportOptions) -> Imported {
     let mut importer = Importer {
@@ -83,6 +87,7 @@ pub fn import(file: &MudFile, options: &ImportOptions) -> Imported {
         cost: 0,
         drops: Vec::new(),
         unread: Vec::new(),
+        cuts: 0,
     };
     for (index, rule) in file.rules.iter().enumerate() {
         let fate = importer.fate(index, rule, options.literal);
@@ -130,6 +135,8 @@ struct Importer<'f> {
     drops: Vec<(usize, Direction, Matched)>,
     /// The rules that may drop something, nobody knows what.
     unread: Vec<(usize, Direction)>,
+    /// How often a drop was cut out of a rule.
+    cuts: usize,
 }
 
 impl Importer<'_> {
@@ -152,7 +159,7 @@ impl Importer<'_> {
                 self.frame(rule, frame)
             }
             (Ok(Forwarding::Accept), Ok(Matched::Flow(flow))) => {
-                match self.role(rule, flow, literal) {
+                match role(self.rules, rule, flow, literal) {
                     Role::Answers(by, why) => {
                         if why == READ_SO {
                             warnings.push(
@@ -202,8 +209,8 @@ impl Importer<'_> {
         }
     }
 
-    fn name(&self, index: usize) -> &str {
-        self.rules.get(index).map_or("", |rule| rule.ace.as_str())
+    fn name(&self, index: usize) -> String {
+        self.rules.get(index).map(Rule::name).unwrap_or_default()
     }
 
     fn frame(&mut self, rule: &Rule, frame: Frame) -> Becomes {
@@ -255,6 +262,10 @@ impl Importer<'_> {
             }
             for dropped in dropped.openings() {
                 let mut rest = Vec::new();
+                self.cuts = self.cuts.saturating_add(left.len());
+                if self.cuts > MAX_CUTS {
+                    return Err("the file has too many drops to cut out of it".to_owned());
+                }
                 for opening in left {
                     rest.extend(subtract(opening, &dropped).map_err(|why| {
                         format!(
@@ -347,101 +358,6 @@ impl Importer<'_> {
     }
 }
 
-/// What a rule that accepts does.
-enum Role {
-    Opens,
-    Answers(usize, &'static str),
-    Nothing(Why),
-}
-
-const SAID_SO: &str = "it speaks of its answers";
-const READ_SO: &str = "it looks the same the other way round, so it is read as its answers";
-const REPLY: &str = "it is the echo that it asks for";
-
-impl Importer<'_> {
-    /// What the rules of the other policy accept.
-    fn accepted(&self, direction: Direction) -> impl Iterator<Item = (usize, &Flow)> {
-        self.rules
-            .iter()
-            .enumerate()
-            .filter(move |(_, rule)| rule.direction != direction)
-            .filter_map(|(index, rule)| Some((index, rule.accepted()?)))
-    }
-
-    /// Whether a rule opens flows, or speaks of the answers of another one.
-    fn role(&self, rule: &Rule, flow: &Flow, literal: bool) -> Role {
-        let others = || self.accepted(rule.direction);
-        // RFC 8520 §8.2: what goes against the direction is dropped unless the other side has opened.
-        if let Some(initiated) = flow.initiated {
-            if initiated == rule.direction {
-                return Role::Opens;
-            }
-            let opener = |(_, other): &(usize, &Flow)| {
-                other.answers(flow) && other.initiated != Some(rule.direction)
-            };
-            return match others().find(opener) {
-                Some((index, _)) => Role::Answers(index, SAID_SO),
-                None => Role::Nothing(
-                    "it speaks of answers, and no rule of the other policy opens what they would answer".to_owned(),
-                ),
-            };
-        }
-        if literal {
-            return Role::Opens;
-        }
-        let mut mirror = None;
-        for (index, other) in others().filter(|(_, other)| other.mirrors(flow)) {
-            match other.initiated {
-                Some(initiated) if initiated == rule.direction => return Role::Opens,
-                Some(_) => return Role::Answers(index, SAID_SO),
-                None => mirror = mirror.or(Some(index)),
-            }
-        }
-        match mirror {
-            Some(index) if answers_by_its_ports(rule.direction, flow) => {
-                return Role::Answers(index, READ_SO);
-            }
-            _ => (),
-        }
-        match others().find(|(_, other)| flow.is_reply_to(other)) {
-            Some((index, _)) => Role::Answers(index, REPLY),
-            None => Role::Opens,
-        }
-    }
-}
-
-/// Of two rules that are the same the other way round: whether this one is the answers.
-fn answers_by_its_ports(direction: Direction, flow: &Flow) -> bool {
-    if flow.is_its_own_mirror() || flow.names_only_to() {
-        false
-    } else {
-        flow.names_only_from() || direction == Direction::In
-    }
-}
-
-/// What opens more than its author may have meant.
-fn wide(direction: Direction, flow: &Flow) -> Option<String> {
-    if flow.asked_by().is_some() {
-        return Some("an echo reply opens nothing, and no rule asks for it".to_owned());
-    }
-    match direction {
-        Direction::In if flow.peer == Endpoint::Any => {
-            Some("it lets anybody open flows to the device".to_owned())
-        }
-        Direction::In if flow.names_only_from() => Some(
-            "it lets the other end open flows to every port of the device; \
-             it has no counterpart whose answers it could be"
-                .to_owned(),
-        ),
-        Direction::Out if flow.names_only_from() => Some(
-            "it lets the device open flows to every port of the other end; \
-             it has no counterpart whose answers it could be"
-                .to_owned(),
-        ),
-        Direction::In | Direction::Out => None,
-    }
-}
-
 impl Importer<'_> {
     fn finish(self, file: &MudFile, options: &ImportOptions) -> Imported {
         let rules = self.reports();
@@ -482,7 +398,9 @@ impl Importer<'_> {
             warnings,
         }
     }
+}
 
+impl Importer<'_> {
     fn reports(&self) -> Vec<RuleReport> {
         let report = |(index, (rule, fate)): (usize, (&Rule, &Fate))| RuleReport {
             acl: rule.acl.clone(),
@@ -522,7 +440,7 @@ impl Importer<'_> {
                 let opener = self.fates.get(*by).map(|fate| &fate.becomes);
                 if let Some(Becomes::Kept(_)) = opener {
                     Outcome::Covered {
-                        by: self.name(*by).to_owned(),
+                        by: self.name(*by),
                         why: (*why).to_owned(),
                     }
                 } else {

@@ -96,7 +96,7 @@ impl Json {
     /// The value on one line.
     pub(crate) fn compact(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out, None);
+        self.write(&mut out, Layout::Tight);
         out
     }
 
@@ -126,47 +126,67 @@ impl Json {
     /// The value over many lines, as people read it, with a line's end.
     pub(crate) fn pretty(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out, Some(0));
+        self.write(&mut out, Layout::Lines(0));
         out.push('\n');
         out
     }
 
-    fn write(&self, out: &mut String, indent: Option<usize>) {
+    fn write(&self, out: &mut String, layout: Layout) {
         match self {
             Self::Null => out.push_str("null"),
             Self::Boolean(flag) => out.push_str(if *flag { "true" } else { "false" }),
             Self::Number(number) => out.push_str(&number.to_string()),
             Self::Text(text) => out.push_str(&escaped(text)),
-            Self::List(_) | Self::Object(_) if indent.is_some() && self.is_short() => {
-                self.write(out, None);
+            Self::List(_) | Self::Object(_)
+                if matches!(layout, Layout::Lines(_)) && self.is_short() =>
+            {
+                self.write(out, Layout::Line);
             }
             Self::List(items) => {
-                let each = |item: &Self, out: &mut String, indent| item.write(out, indent);
-                bracketed(out, indent, ('[', ']'), items, each);
+                let each = |item: &Self, out: &mut String, layout| item.write(out, layout);
+                bracketed(out, layout, ('[', ']'), items, each);
             }
             Self::Object(entries) => {
-                let colon = if indent.is_some() { ": " } else { ":" };
-                let each = |(key, value): &(String, Self), out: &mut String, indent| {
+                let colon = match layout {
+                    Layout::Tight => ":",
+                    Layout::Line | Layout::Lines(_) => ": ",
+                };
+                let each = |(key, value): &(String, Self), out: &mut String, layout| {
                     out.push_str(&escaped(key));
                     out.push_str(colon);
-                    value.write(out, indent);
+                    value.write(out, layout);
                 };
-                bracketed(out, indent, ('{', '}'), entries, each);
+                bracketed(out, layout, ('{', '}'), entries, each);
             }
         }
     }
 }
 
+/// How much room a value takes.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// No blanks at all.
+    Tight,
+    /// One line.
+    Line,
+    /// A line for each part, this deep.
+    Lines(usize),
+}
+
 fn bracketed<T>(
     out: &mut String,
-    indent: Option<usize>,
+    layout: Layout,
     (open, close): (char, char),
     items: &[T],
-    each: impl Fn(&T, &mut String, Option<usize>),
+    each: impl Fn(&T, &mut String, Layout),
 ) {
-    let deeper = indent.map(|indent| indent.saturating_add(1));
-    let line = |out: &mut String, indent: Option<usize>| {
-        if let Some(indent) = indent {
+    let (deeper, comma) = match layout {
+        Layout::Tight => (layout, ","),
+        Layout::Line => (layout, ", "),
+        Layout::Lines(indent) => (Layout::Lines(indent.saturating_add(1)), ","),
+    };
+    let line = |out: &mut String, layout: Layout| {
+        if let Layout::Lines(indent) = layout {
             out.push('\n');
             out.push_str(&"  ".repeat(indent));
         }
@@ -174,13 +194,13 @@ fn bracketed<T>(
     out.push(open);
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push_str(comma);
         }
         line(out, deeper);
         each(item, out, deeper);
     }
     if !items.is_empty() {
-        line(out, indent);
+        line(out, layout);
     }
     out.push(close);
 }

@@ -5,6 +5,8 @@
 )]
 
 mod arbitrary;
+#[path = "../arbitrary/firewall.rs"]
+mod firewall;
 
 use proptest::prelude::*;
 use stockade_profile::{

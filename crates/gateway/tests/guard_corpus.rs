@@ -19,14 +19,18 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 fn corpus_of_guard_frame_replays() {
     let seeds = seeds("guard_frame");
     assert!(seeds.len() >= 8, "only {} files", seeds.len());
-    seeds.iter().for_each(|seed| guard_frame(seed));
+    for seed in &seeds {
+        guard_frame(seed);
+    }
 }
 
 #[test]
 fn corpus_of_guard_request_replays() {
     let seeds = seeds("guard_request");
     assert!(seeds.len() >= 8, "only {} files", seeds.len());
-    seeds.iter().for_each(|seed| guard_request(seed));
+    for seed in &seeds {
+        guard_request(seed);
+    }
 }
 
 proptest! {

@@ -68,8 +68,8 @@ pub enum Action {
     Cut {
         /// The address.
         address: IpAddr,
-        /// Where its packets are judged now.
-        place: Place,
+        /// Where its packets were judged before.
+        before: Place,
     },
     /// Load the table anew: its models changed.
     Load,
@@ -358,7 +358,7 @@ impl Core {
             // What nobody judged before can not have flows that were allowed.
             let cut = (before != Place::Unknown).then(|| Action::Cut {
                 address,
-                place: place.clone(),
+                before: before.clone(),
             });
             let place = Action::Place {
                 mac,

@@ -142,6 +142,15 @@ impl Reason {
         Ok(Self(printable(text)))
     }
 
+    /// As much of a text as a reason may have.
+    pub fn cut(text: &str) -> Self {
+        let mut end = text.len().min(MAX_REASON);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(printable(text.get(..end).unwrap_or_default()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -177,11 +177,11 @@ fn quarantine_moves_one_device_and_cuts_it_before_it_is_written() {
     let isolated = Place::Quarantine(Some(model));
     assert_eq!(
         places(&actions),
-        [(mac(5), "192.0.2.5".to_owned(), isolated.clone())]
+        [(mac(5), "192.0.2.5".to_owned(), isolated)]
     );
     let cut = Action::Cut {
         address: ip("192.0.2.5"),
-        place: isolated,
+        before: cam(),
     };
     let at = |wanted: &Action| actions.iter().position(|a| a == wanted);
     assert!(at(&cut).is_some() && at(&cut) < at(&Action::Save(mac(5))));

@@ -91,7 +91,7 @@ pub(crate) fn frame_ace(name: &str, frame: &Frame) -> Json {
 /// How MUD says the other end.
 enum End {
     None,
-    /// A node of `ietf-mud:mud` (RFC 8520 §3.10 to §3.16).
+    /// A node of `ietf-mud:mud` (RFC 8520 §4.1 to §4.7).
     Group(&'static str, Json),
     /// A field of the IP header.
     Field(String, String),

@@ -65,7 +65,7 @@ impl MudFile {
         &self.about
     }
 
-    /// Where its signature is, as the file says it: an address, maybe relative to the file's own (RFC 8520 §3.6).
+    /// Where its signature is, as the file says it: an address, maybe relative to the file's own (RFC 8520 §13).
     pub fn signature(&self) -> Option<&str> {
         self.signature.as_deref()
     }
@@ -294,7 +294,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    /// The rules of one policy, in the order of the lists that it names (RFC 8520 §3.8).
+    /// The rules of one policy, in the order of the lists that it names (RFC 8520 §3.3).
     fn policy(&mut self, policy: Option<&'j Json>, direction: Direction) -> Result<(), MudError> {
         let name = match direction {
             Direction::Out => "from-device-policy",

@@ -77,7 +77,7 @@ pub(crate) struct Flow {
     /// The ports that they come from.
     pub(crate) from: PortSet,
     pub(crate) icmp: Option<IcmpKind>,
-    /// Who opened what they belong to, if the rule says so (RFC 8520 §8.2).
+    /// Who opened what they belong to, if the rule says so (RFC 8520 §4.8).
     pub(crate) initiated: Option<Direction>,
 }
 

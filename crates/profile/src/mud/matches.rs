@@ -1,4 +1,4 @@
-//! The matches of one rule (RFC 8519 §4.2, RFC 8520 §8 and §9): what is not understood refuses the rule, never widens it.
+//! The matches of one rule (RFC 8519 §4.2, RFC 8520 §4 and §8): what is not understood refuses the rule, never widens it.
 
 use core::net::IpAddr;
 
@@ -297,7 +297,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// RFC 8520 §3.10 to §3.16.
+    /// RFC 8520 §4.1 to §4.7.
     fn abstraction(&mut self, name: &str, value: &Json) -> Result<(), Why> {
         let peer = match name {
             "local-networks" => self.present(name, value, Endpoint::LocalNetwork)?,

@@ -29,7 +29,7 @@ fn accepted(rules: &[Rule], direction: Direction) -> impl Iterator<Item = (usize
 /// Whether a rule opens flows, or speaks of the answers of another one (decision 0100).
 pub(crate) fn role(rules: &[Rule], rule: &Rule, flow: &Flow, literal: bool) -> Role {
     let others = || accepted(rules, rule.direction);
-    // RFC 8520 §8.2: what goes against the direction is dropped unless the other side has opened.
+    // RFC 8520 §4.8: what goes against the direction is dropped unless the other side has opened.
     if let Some(initiated) = flow.initiated {
         if initiated == rule.direction {
             return Role::Opens;

@@ -11,7 +11,7 @@ use crate::text::{name, uri};
 use crate::{Family, ModelName};
 
 name! {
-    /// The URI of a class of controllers (RFC 8520 §4); the operator's settings say which hosts are of it.
+    /// The URI of a class of controllers (RFC 8520 §4.6); the operator's settings say which hosts are of it.
     ClassUri: "a class of controllers", uri
 }
 
@@ -34,7 +34,7 @@ pub enum Endpoint {
     Any,
     /// Every device whose MUD URL has the same host as this one's.
     SameManufacturer,
-    /// Every device whose MUD URL has this host (RFC 8520 §8).
+    /// Every device whose MUD URL has this host (RFC 8520 §4.1).
     Manufacturer(HostName),
     /// The hosts of a class, as the operator's settings have it.
     Controller(ClassUri),

@@ -159,7 +159,9 @@ impl Nft {
 
     /// A table as nft's JSON; nothing if there is no such table. Only tables of ours are ever asked for.
     pub fn list(&self, family: Family, table: &str) -> Result<Option<Vec<u8>>, NftError> {
-        self.listed(&["--json", "list", "table", &family.to_string(), table])
+        // By number: the words for protocols are whatever the system's /etc/protocols says.
+        let family = family.to_string();
+        self.listed(&["--json", "--numeric-protocol", "list", "table", &family, table])
     }
 
     /// A table as text; nothing if there is no such table.

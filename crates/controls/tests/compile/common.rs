@@ -42,7 +42,9 @@ fn inside(script: &str, input: &str) -> Output {
 
 /// Loads a ruleset into an empty kernel and reads it back.
 pub fn through_the_kernel(ruleset: &Ruleset) -> Ruleset {
-    let script = format!("{NFT} -f - && {NFT} --json list ruleset && echo && {NFT} list ruleset");
+    let script = format!(
+        "{NFT} -f - && {NFT} --json --numeric-protocol list ruleset && echo && {NFT} list ruleset"
+    );
     let output = inside(&script, &ruleset.replacing(&Ruleset::default()));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "nft refuses: {said}\n{ruleset}");

@@ -87,7 +87,7 @@ ethertype = 0x0006
 peer = "02:00:00:00:00:09"
 "#;
 
-fn device(number: u8, role: Role) -> Guarded {
+pub fn device(number: u8, role: Role) -> Guarded {
     let v6 = format!("fe80::{number:x}");
     Guarded {
         mac: LinkAddress::new([2, 0, 0, 0, 1, number]),
@@ -99,11 +99,11 @@ fn device(number: u8, role: Role) -> Guarded {
     }
 }
 
-fn model(name: &str) -> Role {
+pub fn model(name: &str) -> Role {
     Role::Model(name.parse().unwrap())
 }
 
-fn plan(profiles: &[Profile], devices: Vec<Guarded>) -> GuardPlan {
+pub fn plan(profiles: &[Profile], devices: Vec<Guarded>) -> GuardPlan {
     let around = gateway();
     let models = profiles.iter().map(|profile| {
         let model = Model::of(profile, &around, &REPAIR);

@@ -138,11 +138,6 @@ pub fn guard(plan: &GuardPlan) -> Ruleset {
         groups: &groups,
     };
     let mut tables = vec![writer.packets(), writer.arp(), writer.frames()];
-    for device in &plan.devices {
-        elements::fill(&mut tables, plan, &groups, device);
-    }
-    for set in tables.iter_mut().flat_map(|table| &mut table.sets) {
-        elements::settle(set);
-    }
+    elements::fill(&mut tables, plan, &groups);
     Ruleset { tables }
 }

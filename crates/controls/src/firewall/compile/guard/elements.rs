@@ -9,6 +9,7 @@ use super::super::super::nft::{Element, Family as TableFamily, Ident, Set, Table
 use super::super::super::surroundings::Group;
 use super::super::line::group_set;
 use super::chains::{Prefix, trusted};
+use super::frames::EAPOL;
 use super::{GuardPlan, Guarded, Role, set};
 
 /// One element of one set of the guard's tables.
@@ -28,27 +29,28 @@ pub fn elements(plan: &GuardPlan, device: &Guarded) -> Vec<Change> {
     of(plan, &plan.groups(), device)
 }
 
-/// Puts a device into the tables.
-pub(super) fn fill(
-    tables: &mut [Table],
-    plan: &GuardPlan,
-    groups: &BTreeMap<Group, usize>,
-    device: &Guarded,
-) {
-    for change in of(plan, groups, device) {
-        let table = tables
-            .iter_mut()
-            .find(|table| table.family == change.family);
-        let sets = table.map(|table| &mut table.sets);
-        let set = sets.and_then(|sets| sets.iter_mut().find(|it| it.name == change.set));
-        if let Some(set) = set {
-            set.elements.push(change.element);
+/// Puts the devices into the tables.
+pub(super) fn fill(tables: &mut [Table], plan: &GuardPlan, groups: &BTreeMap<Group, usize>) {
+    let mut sets: BTreeMap<(TableFamily, Ident), &mut Set> = BTreeMap::new();
+    for table in tables {
+        for set in &mut table.sets {
+            sets.insert((table.family, set.name.clone()), set);
         }
+    }
+    for device in &plan.devices {
+        for change in of(plan, groups, device) {
+            if let Some(set) = sets.get_mut(&(change.family, change.set)) {
+                set.elements.push(change.element);
+            }
+        }
+    }
+    for set in sets.into_values() {
+        settle(set);
     }
 }
 
 /// Sorts what was put in, and leaves out what is there twice: the device that comes first keeps its address.
-pub(super) fn settle(set: &mut Set) {
+fn settle(set: &mut Set) {
     set.elements.sort_by(|a, b| a.key.cmp(&b.key));
     set.elements.dedup_by(|later, first| later.key == first.key);
 }
@@ -109,7 +111,10 @@ fn of(plan: &GuardPlan, groups: &BTreeMap<Group, usize>, device: &Guarded) -> Ve
             put(inet, group_set(*number, family).as_str(), vec![value], None);
         }
     }
-    for (_, frame) in &model.policy.frames {
+    // The key exchange of Wi-Fi passes for everybody.
+    let named = |frame: &&Frame| frame.ethertype.get() != EAPOL;
+    let frames = model.policy.frames.iter().map(|(_, frame)| frame);
+    for frame in frames.filter(named) {
         let (set, key) = frame_key(device.mac, frame);
         put(TableFamily::Netdev, set, key, None);
     }

@@ -8,6 +8,9 @@ use super::super::{GUARD_TABLE, accept, chain, plain_set};
 use super::chains::{Writer, name};
 use super::set;
 
+/// The key exchange of Wi-Fi and of wired ports (IEEE 802.1X §11.1).
+pub(super) const EAPOL: u16 = 0x888e;
+
 impl Writer<'_> {
     /// ARP that reaches the gateway: its own addresses are nobody else's, and a device's are its own.
     pub(super) fn arp(&self) -> Table {
@@ -29,11 +32,11 @@ impl Writer<'_> {
         table
     }
 
-    /// Frames: IP, ARP and the key exchange of Wi-Fi (IEEE 802.1X §11.1) pass; of the others those that a profile names.
+    /// Frames: IP, ARP and key exchanges pass; of the others those that a profile names.
     pub(super) fn frames(&self) -> Table {
         let always = || {
             let ip4 = [Value::number(0x0800_u32)];
-            let others = [0x0806_u32, 0x86dd, 0x888e].map(Value::number);
+            let others = [0x0806_u16, 0x86dd, EAPOL].map(Value::number);
             [
                 Rule::new([Statement::is(Field::Protocol, ip4), accept()]),
                 Rule::new([Statement::is(Field::Protocol, others), accept()]),

@@ -8,7 +8,8 @@ use super::roles::{READ_SO, Role, role, wide};
 use super::section::{Label, Mud, TlsRule};
 use super::subtract::subtract;
 use crate::{
-    Class, Device, Direction, Firewall, Frame, Inward, Manufacturer, ModelName, Outward, Profile,
+    Class, Device, Direction, Firewall, Frame, HttpsUrl, Inward, Manufacturer, ModelName, Outward,
+    Profile,
 };
 
 /// How a MUD file is read.
@@ -29,6 +30,23 @@ pub struct Imported {
     pub rules: Vec<RuleReport>,
     /// What is odd about the file as a whole.
     pub warnings: Vec<String>,
+}
+
+impl Imported {
+    /// Holds the profile to the address that its file really came from, whatever the file says of itself: who is of the same
+    /// manufacturer is judged by it (RFC 8520 §4.2), and a file must not choose its own relatives.
+    pub fn came_from(&mut self, url: &HttpsUrl) {
+        let about = self.profile.mud.get_or_insert_default();
+        if about.url.as_ref() == Some(url) {
+            return;
+        }
+        if let Some(said) = &about.url {
+            self.warnings.push(format!(
+                "the file says that it is {said}, and came from {url}, which counts"
+            ));
+        }
+        about.url = Some(url.clone());
+    }
 }
 
 /// What became of one rule of a MUD file.
@@ -514,7 +532,7 @@ fn device(
         ModelName::unnamed()
     });
     let made_by = about.mfg_name.as_ref().map(Label::as_str);
-    let host = url.map(crate::HttpsUrl::host);
+    let host = url.map(HttpsUrl::host);
     let manufacturer = [made_by, host]
         .into_iter()
         .flatten()

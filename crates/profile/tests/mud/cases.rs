@@ -267,6 +267,26 @@ fn an_unread_rule_does_not_turn_its_answers_into_openings() {
 }
 
 #[test]
+fn a_file_does_not_choose_where_it_came_from() {
+    let url = |text: &str| text.parse().unwrap();
+    let mut imported = imported(&file(
+        &[r#""ietf-mud:mud": {"same-manufacturer": [null]}"#],
+        &[],
+    ));
+    let quiet = imported.warnings.len();
+    imported.came_from(&url("https://acme.example/cam-2.json"));
+    assert_eq!(imported.warnings.len(), quiet, "it came from where it says");
+    imported.came_from(&url("https://evil.example/cam-2.json"));
+    let about = imported.profile.mud.unwrap();
+    assert_eq!(about.url, Some(url("https://evil.example/cam-2.json")));
+    assert_eq!(
+        imported.warnings.last().unwrap(),
+        "the file says that it is https://acme.example/cam-2.json, and came from \
+         https://evil.example/cam-2.json, which counts"
+    );
+}
+
+#[test]
 fn tls_profiles_are_kept() {
     let text = crate::files::fixture("tls.json");
     let imported = imported(&text);

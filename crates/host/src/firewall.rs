@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use stockade_controls::firewall::check::{Difference, differences};
+use stockade_controls::firewall::check::{Difference, Verdict, compare, differences};
 use stockade_controls::firewall::compile::{self, Slot as Place, device};
 use stockade_controls::firewall::decide::World;
 use stockade_controls::firewall::nft::Ruleset;
@@ -28,7 +28,7 @@ mod settle;
 mod state;
 
 pub use flow::Cut;
-pub use names::Names;
+pub use names::{Names, rights};
 pub use settle::Settled;
 pub use state::{Record, StateError};
 use state::{Slot, State};
@@ -67,6 +67,11 @@ pub enum FirewallError {
         "the kernel does not hold the rules as they were written, so the rules from before are in force again: {0}"
     )]
     NotAsWritten(String),
+    /// The rules for the kernel would not decide as the profile does.
+    #[error(
+        "the rules would not decide as the profile does, which is a fault of stockade; nothing was changed: {0}"
+    )]
+    Wrong(String),
     /// The same, and going back failed too.
     #[error(
         "the kernel does not hold the rules as they were written ({what}), and the rules from before could not be brought back: look at `nft list ruleset`"
@@ -163,6 +168,7 @@ pub struct Applied {
 pub struct Firewall {
     nft: Nft,
     folder: PathBuf,
+    judging: bool,
 }
 
 impl Firewall {
@@ -177,7 +183,16 @@ impl Firewall {
         Self {
             nft,
             folder: folder.to_owned(),
+            judging: true,
         }
+    }
+
+    /// Takes it on trust that rules decide as their profile: for tests that apply hundreds of times what others judge.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn trusting(mut self) -> Self {
+        self.judging = false;
+        self
     }
 
     /// Whether nft and the kernel would take the rules. Nothing is changed.
@@ -197,34 +212,43 @@ impl Firewall {
         let around = look(&wanted.profile, &wanted.told)?;
         let state = State::take(&self.folder)?;
         // What somebody else wrote into our tables goes with them.
-        let settled = match self.settle(&state) {
-            Err(FirewallError::Foreign(_)) => Settled::Quiet,
-            settled => settled?,
+        let now = match self.settle(&state) {
+            Err(FirewallError::Foreign(_)) => settle::Now {
+                settled: Settled::Quiet,
+                held: Ruleset::default(),
+            },
+            now => now?,
         };
         let confirmed = state.read(Slot::Confirmed)?;
         let before = confirmed
             .as_ref()
             .map(|it| remembered(it, None))
             .transpose()?;
-        let old = self.old(before.as_ref());
+        let old = old(&now.held, before.as_ref());
         let place = Place::of(&old).map_or(Place::A, Place::other);
         let plan = Plan::at(&wanted.profile, around, place);
+        // Before anything is touched: what is read back afterwards has to be the very same rules.
+        if self.judging
+            && let Checked::Wrong(what) | Checked::Unjudged(what) = judged(&plan, &plan.ruleset)?
+        {
+            return Err(FirewallError::Wrong(what));
+        }
         let mut record = Record::new(
             wanted.text.clone(),
             wanted.told.clone(),
             plan.ruleset.to_string(),
         );
         record.slot = rules::number(place);
-        record.applied = now()?;
+        record.applied = clock()?;
         record.at_once = trial.is_none();
         record.session.clone_from(&wanted.session);
         state.write(Slot::Pending, &record)?;
         let put = match trial {
             Some(time) => {
                 let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-                self.put(&compile::trial(&old, &plan.ruleset, seconds))
+                self.put(&now.held, &compile::trial(&old, &plan.ruleset, seconds))
             }
-            None => self.put(&plan.ruleset),
+            None => self.put(&now.held, &plan.ruleset),
         };
         if let Err(error) = put {
             // What is in force is what was: the record of what was wished for is of no use.
@@ -236,30 +260,17 @@ impl Firewall {
         }
         Ok(Applied {
             trial,
-            cut: cut(&plan, before.as_ref())?,
+            cut: cut(&plan, before.as_slice())?,
             unmet: plan.policy.unmet,
-            settled,
+            settled: now.settled,
         })
-    }
-
-    /// The rules that a trial goes back to: those that the kernel has, or after a restart those that were confirmed.
-    fn old(&self, confirmed: Option<&Plan>) -> Ruleset {
-        let held = kernel::read(&self.nft).unwrap_or_default();
-        let held = if rules::is_trial(&held) {
-            settle::old_side(&held)
-        } else {
-            rules::with_dynamic_sets(held)
-        };
-        match (held.tables.is_empty(), confirmed) {
-            (true, Some(plan)) => plan.ruleset.clone(),
-            _ => held,
-        }
     }
 
     /// The rules on trial hold for good.
     pub fn confirm(&self) -> Result<Cut, FirewallError> {
         let state = State::take(&self.folder)?;
-        match self.settle(&state)? {
+        let now = self.settle(&state)?;
+        match now.settled {
             Settled::Trial { .. } => (),
             Settled::Ended => {
                 return Err(FirewallError::NoTrial(
@@ -278,43 +289,61 @@ impl Firewall {
         let plan = remembered(&pending, None)?;
         let before = plan_of(&state, Slot::Confirmed)?;
         // The very rules that were tried, not what would follow from the profile by now.
-        self.put(&settle::new_side(&kernel::read(&self.nft)?))?;
+        self.put(&now.held, &settle::new_side(&now.held))?;
         state.promote().map_err(FirewallError::NotRecorded)?;
-        cut(&plan, before.as_ref())
+        cut(&plan, before.as_slice())
     }
 
     /// Back to the rules before: before the trial, or before those that were confirmed last.
     pub fn undo(&self) -> Result<Cut, FirewallError> {
         let state = State::take(&self.folder)?;
-        if matches!(self.settle(&state)?, Settled::Trial { .. }) {
-            self.put(&settle::old_side(&kernel::read(&self.nft)?))?;
-            state.forget(Slot::Pending)?;
-            let confirmed = plan_of(&state, Slot::Confirmed)?;
-            return match confirmed {
-                Some(plan) => cut(&plan, None),
-                None => Ok(Cut::default()),
-            };
+        let now = self.settle(&state)?;
+        if matches!(now.settled, Settled::Trial { .. }) {
+            return self.end_trial(&state, &now.held);
         }
         let previous = state.read(Slot::Previous)?;
         let mut record = previous.ok_or(FirewallError::NothingBefore)?;
-        let held = kernel::read(&self.nft).unwrap_or_default();
-        let place = Place::of(&held).map_or(Place::A, Place::other);
+        let place = Place::of(&now.held).map_or(Place::A, Place::other);
         let plan = remembered(&record, Some(place))?;
         record.slot = rules::number(place);
-        record.applied = now()?;
+        record.applied = clock()?;
         state.write(Slot::Pending, &record)?;
-        if let Err(error) = self.put(&plan.ruleset) {
+        if let Err(error) = self.put(&now.held, &plan.ruleset) {
             state.forget(Slot::Pending)?;
             return Err(error);
         }
+        let before = plan_of(&state, Slot::Confirmed)?;
         state.promote().map_err(FirewallError::NotRecorded)?;
-        cut(&plan, None)
+        cut(&plan, before.as_slice())
+    }
+
+    /// Brings the rules of the confirmed profile up to date with where this machine stands now: its addresses, its
+    /// services, a restart. Whether anything had to be changed; none if nothing was ever confirmed.
+    pub fn refresh(&self) -> Result<Option<bool>, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let held = match self.settle(&state) {
+            Ok(now) if matches!(now.settled, Settled::Trial { .. }) => return Ok(Some(false)),
+            Ok(now) => now.held,
+            Err(FirewallError::Foreign(_)) => Ruleset::default(),
+            Err(error) => return Err(error),
+        };
+        let Some(record) = state.read(Slot::Confirmed)? else {
+            return Ok(None);
+        };
+        let place = Place::of(&held);
+        let plan = remembered(&record, place)?;
+        if place.is_some() && differences(&plan.ruleset, &held).is_empty() {
+            return Ok(Some(false));
+        }
+        self.put(&held, &plan.ruleset)?;
+        cut(&plan, std::slice::from_ref(&plan))?;
+        Ok(Some(true))
     }
 
     /// Takes all our tables away; everything passes then.
     pub fn off(&self) -> Result<(), FirewallError> {
         let state = State::take(&self.folder)?;
-        self.put(&Ruleset::default())?;
+        self.put(&Ruleset::default(), &Ruleset::default())?;
         state.forget(Slot::Pending)?;
         state.forget(Slot::Confirmed)?;
         state.forget(Slot::Previous)?;
@@ -324,20 +353,19 @@ impl Firewall {
     /// What is in force, after tidying up what a death or the end of a trial left behind.
     pub fn status(&self) -> Result<Status, FirewallError> {
         let state = State::take(&self.folder)?;
-        let settled = self.settle(&state)?;
+        let now = self.settle(&state)?;
         Ok(Status {
-            settled,
+            settled: now.settled,
             confirmed: state.read(Slot::Confirmed)?,
             pending: state.read(Slot::Pending)?,
-            tables: !kernel::text(&self.nft)?.is_empty(),
+            tables: !now.held.tables.is_empty(),
         })
     }
 
     /// Each difference between the rules in the kernel and those of the profile, or of the one that was confirmed.
     pub fn check(&self, wanted: Option<&Wanted>) -> Result<Checked, FirewallError> {
         let state = State::take(&self.folder)?;
-        let settled = self.settle(&state)?;
-        let held = kernel::read(&self.nft)?;
+        let settle::Now { settled, held } = self.settle(&state)?;
         let on_trial = rules::is_trial(&held);
         let held = if on_trial {
             settle::new_side(&held)
@@ -366,13 +394,20 @@ impl Firewall {
         if !told.is_empty() {
             return Ok(Checked::Different(told));
         }
-        Ok(Checked::Same)
+        judged(&plan, &held)
+    }
+
+    /// The remote session that the rules on trial were applied from, if it was one.
+    pub fn trial_session(&self) -> Result<Option<String>, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let pending = state.read(Slot::Pending)?;
+        Ok(pending.and_then(|record| record.session))
     }
 
     /// The rules that are in force, with what they mean now: for explaining packets.
     pub fn in_force(&self) -> Result<Option<(Plan, World)>, FirewallError> {
         let state = State::take(&self.folder)?;
-        let slot = match self.settle(&state)? {
+        let slot = match self.settle(&state)?.settled {
             Settled::Trial { .. } => Slot::Pending,
             _ => Slot::Confirmed,
         };
@@ -384,13 +419,12 @@ impl Firewall {
     }
 
     /// Replaces our tables, reads them back, and goes back if they are not as written.
-    fn put(&self, wish: &Ruleset) -> Result<(), FirewallError> {
+    fn put(&self, held: &Ruleset, wish: &Ruleset) -> Result<(), FirewallError> {
         let before = kernel::text(&self.nft)?;
-        let held = kernel::read(&self.nft).unwrap_or_default();
         let mut wish = wish.clone();
         {
             let _quiet = names::hold(&self.folder)?;
-            kernel::carry(&rules::with_dynamic_sets(held), &mut wish)?;
+            kernel::carry(&rules::with_dynamic_sets(held.clone()), &mut wish)?;
             let transaction = kernel::replacing(&before, &wish.to_string());
             self.nft.apply(&transaction)?;
         }
@@ -432,12 +466,32 @@ pub struct Status {
 /// What comparing the kernel with the profile showed.
 #[derive(Debug, Clone)]
 pub enum Checked {
-    /// The kernel has the rules that follow from the profile.
-    Same,
+    /// The kernel has the rules that follow from the profile, and they decide as the profile does.
+    Same {
+        /// How many kinds of packets were looked at.
+        classes: u64,
+    },
     /// Not the same rules.
     Different(Vec<Difference>),
+    /// The same rules as written, but they do not decide as the profile does: a fault of ours.
+    Wrong(String),
+    /// It could not be said.
+    Unjudged(String),
     /// There is nothing to compare with: no profile was ever confirmed.
     Nothing,
+}
+
+/// The rules that a trial goes back to: those that the kernel has, or after a restart those that were confirmed.
+fn old(held: &Ruleset, confirmed: Option<&Plan>) -> Ruleset {
+    let held = if rules::is_trial(held) {
+        settle::old_side(held)
+    } else {
+        rules::with_dynamic_sets(held.clone())
+    };
+    match (held.tables.is_empty(), confirmed) {
+        (true, Some(plan)) => plan.ruleset.clone(),
+        _ => held,
+    }
 }
 
 /// What follows from rules that were remembered, as this machine stands now.
@@ -452,15 +506,25 @@ fn remembered(record: &Record, place: Option<Place>) -> Result<Plan, FirewallErr
     Ok(Plan::at(&profile, around, place))
 }
 
+/// Whether the kernel's rules decide as the policy does, for every kind of packet.
+fn judged(plan: &Plan, held: &Ruleset) -> Result<Checked, FirewallError> {
+    let world = names::world(&plan.policy)?;
+    Ok(match compare(held, &plan.policy, &plan.around, &world) {
+        Verdict::Same { classes } => Checked::Same { classes },
+        Verdict::Differs(example) => Checked::Wrong(example.to_string()),
+        Verdict::Unjudged(why) => Checked::Unjudged(why),
+    })
+}
+
 fn plan_of(state: &State, slot: Slot) -> Result<Option<Plan>, FirewallError> {
     let record = state.read(slot)?;
     record.map(|it| remembered(&it, None)).transpose()
 }
 
-fn cut(plan: &Plan, before: Option<&Plan>) -> Result<Cut, FirewallError> {
+fn cut(plan: &Plan, before: &[Plan]) -> Result<Cut, FirewallError> {
     let world = names::world(&plan.policy)?;
-    let before = before.map(|plan| &plan.policy);
-    Ok(flow::cut(&plan.policy, before, &world)?)
+    let before: Vec<&Policy> = before.iter().map(|plan| &plan.policy).collect();
+    Ok(flow::cut(&plan.policy, &before, &world)?)
 }
 
 fn spoken(told: &[Difference]) -> String {
@@ -468,7 +532,7 @@ fn spoken(told: &[Difference]) -> String {
     lines.join("; ")
 }
 
-fn now() -> Result<u64, FirewallError> {
+fn clock() -> Result<u64, FirewallError> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since
         .map(|since| since.as_secs())

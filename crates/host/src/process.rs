@@ -8,6 +8,9 @@ use fs_err as fs;
 /// The longest file of `/proc` that is read.
 const MOST: u64 = 16 * 1024 * 1024;
 
+/// How far up a session is looked for.
+const MOST_ANCESTORS: usize = 64;
+
 /// A program of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -33,6 +36,31 @@ pub struct Socket {
 /// Who has a socket, if that can be known: sockets come and go, and kernels may hide them.
 pub fn owner(socket: &Socket) -> Option<Owner> {
     owner_in(Path::new("/proc"), socket)
+}
+
+/// The remote session (`SSH_CONNECTION` of sshd) that this process, or the one that started it and so on, belongs to.
+/// `sudo` hides it from the process itself, not from its ancestors.
+pub fn remote_session() -> Option<String> {
+    session_of(Path::new("/proc"), std::process::id())
+}
+
+fn session_of(proc: &Path, mut pid: u32) -> Option<String> {
+    for _ in 0..MOST_ANCESTORS {
+        let folder = proc.join(pid.to_string());
+        let environment = read(&folder.join("environ")).unwrap_or_default();
+        let mut variables = environment.split('\0');
+        if let Some(session) = variables.find_map(|it| it.strip_prefix("SSH_CONNECTION=")) {
+            return Some(session.to_owned());
+        }
+        // The name may hold anything; after its last bracket come the state and the parent (proc(5)).
+        let about = read(&folder.join("stat"))?;
+        let (_, rest) = about.rsplit_once(')')?;
+        pid = rest.split_whitespace().nth(1)?.parse().ok()?;
+        if pid <= 1 {
+            return None;
+        }
+    }
+    None
 }
 
 fn owner_in(proc: &Path, socket: &Socket) -> Option<Owner> {
@@ -165,6 +193,27 @@ mod tests {
             assert_eq!(owner.pid, std::process::id());
             assert_eq!(owner.name, name.trim_end());
         }
+    }
+
+    #[test]
+    fn a_remote_session_is_found_in_an_ancestor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (pid, parent, environment) in [
+            (90, 80, "PATH=/bin"),
+            (80, 70, ""),
+            (70, 1, "A=b\0SSH_CONNECTION=192.0.2.9 5022 192.0.2.2 22\0"),
+            (60, 1, "A=b"),
+        ] {
+            let process = folder.path().join(pid.to_string());
+            fs::create_dir(&process).expect("a folder");
+            let about = format!("{pid} (a (b) c) S {parent} 1 1");
+            fs::write(process.join("stat"), about).expect("written");
+            fs::write(process.join("environ"), environment).expect("written");
+        }
+        let session = session_of(folder.path(), 90);
+        assert_eq!(session.as_deref(), Some("192.0.2.9 5022 192.0.2.2 22"));
+        assert_eq!(session_of(folder.path(), 60), None);
+        assert_eq!(session_of(folder.path(), 50), None);
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn what_is_applied_is_in_force_confirmed_and_can_be_undone() {
     assert!(cable.reaches(1001) && !cable.reaches(1002));
     firewall.confirm().expect("confirmed");
     assert!(cable.reaches(1001) && !cable.reaches(1002));
-    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same { .. })));
     // The next one on trial, and back.
     firewall
         .apply(&wanted(&rule_in(1002)), MINUTE)
@@ -77,7 +77,7 @@ fn what_is_applied_is_in_force_confirmed_and_can_be_undone() {
     assert!(!cable.reaches(1001) && cable.reaches(1002));
     firewall.undo().expect("undone");
     assert!(cable.reaches(1001) && !cable.reaches(1002));
-    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same { .. })));
     firewall.off().expect("gone");
     assert_eq!(listed("list ruleset"), "");
 }
@@ -113,7 +113,7 @@ fn a_trial_that_nobody_confirms_ends_by_itself_even_if_no_process_of_ours_lives(
         "it was tidied up"
     );
     assert!(cable.reaches(1001) && !cable.reaches(1002));
-    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same { .. })));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn what_others_put_into_our_tables_is_found_and_goes_with_the_next_apply() {
     firewall
         .apply(&wanted(&rule_in(1001)), How::AtOnce)
         .expect("applied");
-    assert!(matches!(firewall.check(None), Ok(Checked::Same)));
+    assert!(matches!(firewall.check(None), Ok(Checked::Same { .. })));
 }
 
 /// Whether a byte gets through within a moment.

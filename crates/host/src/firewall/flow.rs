@@ -42,13 +42,9 @@ enum Kind {
 
 /// Cuts the flows that the policy would not let be opened, and no others.
 ///
-/// `before` are the rules that were in force: a flow to an address that a name had once is kept if no rule about names
+/// `before` are the rules under which flows may have been opened: a flow to an address that a name had once is kept if no rule about names
 /// that could have opened it was taken away, for addresses of names change while flows live.
-pub(crate) fn cut(
-    policy: &Policy,
-    before: Option<&Policy>,
-    world: &World,
-) -> Result<Cut, NetlinkError> {
+pub(crate) fn cut(policy: &Policy, before: &[&Policy], world: &World) -> Result<Cut, NetlinkError> {
     let addresses = Routes::open()?.addresses()?;
     let own: BTreeSet<IpAddr> = addresses.iter().map(|found| found.address).collect();
     let mut flows = Flows::open()?;
@@ -63,13 +59,7 @@ pub(crate) fn cut(
     Ok(told)
 }
 
-fn stays(
-    policy: &Policy,
-    before: Option<&Policy>,
-    world: &World,
-    kind: &Kind,
-    flow: &Flow,
-) -> bool {
+fn stays(policy: &Policy, before: &[&Policy], world: &World, kind: &Kind, flow: &Flow) -> bool {
     let probe = match kind {
         Kind::Inside => return true,
         // A device passes nothing on.
@@ -91,9 +81,9 @@ fn stays(
     }
 }
 
-/// Whether a name may once have had the peer's address: some rule about a name opens such flows, and every rule about
-/// a name that did so before still does.
-fn was_a_name(policy: &Policy, before: Option<&Policy>, probe: &Probe) -> bool {
+/// Whether a name may once have had the peer's address: some rule about a name opened such flows, and every rule about
+/// a name that did so still does.
+fn was_a_name(policy: &Policy, before: &[&Policy], probe: &Probe) -> bool {
     let opened = |policy: &Policy| -> BTreeSet<String> {
         let about_names = policy.allow.iter().filter_map(|allow| match &allow.peer {
             Peer::Name(name) => {
@@ -105,10 +95,8 @@ fn was_a_name(policy: &Policy, before: Option<&Policy>, probe: &Probe) -> bool {
         });
         about_names.collect()
     };
-    let Some(before) = before.map(opened) else {
-        return false;
-    };
-    !before.is_empty() && before.is_subset(&opened(policy))
+    let then: BTreeSet<String> = before.iter().flat_map(|policy| opened(policy)).collect();
+    !then.is_empty() && then.is_subset(&opened(policy))
 }
 
 fn kind(flow: &Flow, own: &BTreeSet<IpAddr>, policy: &Policy) -> Kind {

@@ -14,10 +14,22 @@ use crate::nft::Nft;
 /// The families that we have tables of.
 const FAMILIES: [Family; 3] = [Family::Inet, Family::Arp, Family::Netdev];
 
+/// The families that we have a table of now.
+fn present() -> Result<Vec<Family>, FirewallError> {
+    let mut sets = Sets::open()?;
+    let mut present = Vec::new();
+    for family in FAMILIES {
+        if sets.has_table(family, TABLE)? {
+            present.push(family);
+        }
+    }
+    Ok(present)
+}
+
 /// Our tables as data; no table if there is none.
 pub(super) fn read(nft: &Nft) -> Result<Ruleset, FirewallError> {
     let mut held = Ruleset::default();
-    for family in FAMILIES {
+    for family in present()? {
         let Some(json) = nft.list(family, TABLE)? else {
             continue;
         };
@@ -34,7 +46,7 @@ pub(super) fn read(nft: &Nft) -> Result<Ruleset, FirewallError> {
 /// Our tables as text only: for going back to them, even if a part of them is not ours.
 pub(super) fn text(nft: &Nft) -> Result<String, FirewallError> {
     let mut all = String::new();
-    for family in FAMILIES {
+    for family in present()? {
         let text = nft.list_text(family, TABLE)?.unwrap_or_default();
         all.push_str(&String::from_utf8_lossy(&text));
     }

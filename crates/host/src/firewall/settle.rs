@@ -7,7 +7,7 @@ use stockade_controls::firewall::nft::{Family, Ruleset};
 
 use super::rules::{self, Side};
 use super::state::{Slot, State};
-use super::{Firewall, FirewallError, cut, kernel, remembered};
+use super::{Cut, Firewall, FirewallError, cut, kernel, plan_of, remembered};
 use crate::netlink::sets::{SetName, Sets};
 
 /// What was found.
@@ -28,32 +28,57 @@ pub enum Settled {
     Unfinished,
 }
 
+/// The kernel and what is remembered, brought together.
+#[derive(Debug)]
+pub(super) struct Now {
+    /// What was found.
+    pub(super) settled: Settled,
+    /// Our tables, as they are now.
+    pub(super) held: Ruleset,
+}
+
 impl Firewall {
     /// Compares what is remembered with what the kernel has, and brings the two together.
-    pub(super) fn settle(&self, state: &State) -> Result<Settled, FirewallError> {
+    pub(super) fn settle(&self, state: &State) -> Result<Now, FirewallError> {
         let held = kernel::read(&self.nft)?;
         let pending = state.read(Slot::Pending)?;
         if rules::is_trial(&held) {
             if let Some(left) = time_left(&held)? {
-                return Ok(Settled::Trial { left });
+                let settled = Settled::Trial { left };
+                return Ok(Now { settled, held });
             }
-            self.put(&old_side(&held))?;
-            state.forget(Slot::Pending)?;
-            if let Some(confirmed) = state.read(Slot::Confirmed)? {
-                cut(&remembered(&confirmed, None)?, None)?;
-            }
-            return Ok(Settled::Ended);
+            self.end_trial(state, &held)?;
+            let held = kernel::read(&self.nft)?;
+            let settled = Settled::Ended;
+            return Ok(Now { settled, held });
         }
-        let Some(pending) = pending else {
-            return Ok(Settled::Quiet);
+        let settled = match pending {
+            None => Settled::Quiet,
+            Some(pending) if Place::of(&held) == Some(rules::slot(pending.slot)) => {
+                let before = plan_of(state, Slot::Confirmed)?;
+                state.promote()?;
+                cut(&remembered(&pending, None)?, before.as_slice())?;
+                Settled::Finished
+            }
+            Some(_) => {
+                state.forget(Slot::Pending)?;
+                Settled::Unfinished
+            }
         };
-        if Place::of(&held) == Some(rules::slot(pending.slot)) {
-            state.promote()?;
-            cut(&remembered(&pending, None)?, None)?;
-            return Ok(Settled::Finished);
-        }
+        Ok(Now { settled, held })
+    }
+
+    /// Only the rules before the trial are left; what was opened under the others and they do not allow is cut.
+    pub(super) fn end_trial(&self, state: &State, both: &Ruleset) -> Result<Cut, FirewallError> {
+        self.put(both, &old_side(both))?;
+        let tried = plan_of(state, Slot::Pending)?;
         state.forget(Slot::Pending)?;
-        Ok(Settled::Unfinished)
+        let Some(confirmed) = plan_of(state, Slot::Confirmed)? else {
+            return Ok(Cut::default());
+        };
+        let mut before = vec![confirmed.clone()];
+        before.extend(tried);
+        cut(&confirmed, &before)
     }
 }
 

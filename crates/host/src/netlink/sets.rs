@@ -16,6 +16,9 @@ const BATCH_END: u16 = 0x11;
 const NEW: u16 = (NFTABLES << 8) | 0x0c;
 const GET: u16 = (NFTABLES << 8) | 0x0d;
 const DELETE: u16 = (NFTABLES << 8) | 0x0e;
+/// `NFT_MSG_GETTABLE`, `NFTA_TABLE_NAME`.
+const GET_TABLE: u16 = (NFTABLES << 8) | 0x01;
+const TABLE_NAME: u16 = 1;
 /// `NFTA_SET_ELEM_LIST_*`.
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
@@ -239,6 +242,25 @@ impl Sets {
             Ok(()) => Ok(true),
             // The set is missing too, perhaps: the change itself will say so.
             Err(NetlinkError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a table of this family and name.
+    pub fn has_table(&mut self, family: Family, table: &str) -> Result<bool, NetlinkError> {
+        if !is_name(table) {
+            return Ok(false);
+        }
+        let sequence = self.socket.sequence();
+        let mut request = Writer::default();
+        let flags = flag::REQUEST | flag::ACK;
+        request.netfilter(GET_TABLE, flags, sequence, (number(family), 0));
+        request.text(TABLE_NAME, table);
+        request.end();
+        match self.socket.acknowledged(LOOK, &request, sequence) {
+            Ok(()) => Ok(true),
+            // A kernel without the family has no table of it.
+            Err(NetlinkError::Missing { .. } | NetlinkError::Unsupported { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -46,6 +46,10 @@ impl Cable {
             super::ip("link set dev far up");
             super::ip(&format!("addr add {PEER}/24 dev far"));
         });
+        // The kernel gives itself another address a moment after both ends are up; rules are about addresses.
+        while !super::run("ip", "-6 addr show dev eth0", "").contains("fe80::") {
+            super::pause(Duration::from_millis(10));
+        }
         Some(cable)
     }
 
@@ -55,6 +59,18 @@ impl Cable {
         let done = what();
         setns(&self.device, CloneFlags::CLONE_NEWNET).expect("the device's namespace");
         done
+    }
+
+    /// Does something in the peer's namespace, in a thread of its own.
+    pub(crate) fn thread_at_peer(
+        &self,
+        what: impl FnOnce() + Send + 'static,
+    ) -> std::thread::JoinHandle<()> {
+        let peer = self.peer.try_clone().expect("a handle");
+        std::thread::spawn(move || {
+            setns(&peer, CloneFlags::CLONE_NEWNET).expect("the peer's namespace");
+            what();
+        })
     }
 
     /// Listens on the device.
@@ -70,7 +86,7 @@ impl Cable {
     /// Whether the peer can connect to the device.
     pub(crate) fn reaches(&self, port: u16) -> bool {
         let to: SocketAddr = format!("{DEVICE}:{port}").parse().expect("an address");
-        self.at_peer(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_ok())
+        self.at_peer(|| TcpStream::connect_timeout(&to, Duration::from_millis(150)).is_ok())
     }
 
     /// A connection from the peer to the device: the peer's end first.

@@ -23,7 +23,7 @@ pub(crate) fn namespace() -> bool {
 }
 
 /// A line that the report of the tests counts.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     drop(writeln!(std::io::stdout(), "[stockade-e2e] {text}"));
 }
 

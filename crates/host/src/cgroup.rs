@@ -67,7 +67,7 @@ impl Cgroups {
     /// Finds the cgroup2 file system.
     pub fn find() -> Result<Self, CgroupError> {
         let mut bytes = Vec::new();
-        let open = fs_err::File::open("/proc/self/mountinfo")?;
+        let open = fs_err::File::open("/proc/thread-self/mountinfo")?;
         io::Read::read_to_end(&mut io::Read::take(open, to_u64(MOST)), &mut bytes)?;
         let mounts = String::from_utf8_lossy(&bytes);
         let all: Vec<PathBuf> = cgroup2_mounts(&mounts).collect();

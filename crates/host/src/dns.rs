@@ -119,11 +119,6 @@ pub enum Event {
         /// The resolver in whose name they came.
         resolver: SocketAddr,
     },
-    /// The flow of a question to a resolver stayed open in the kernel.
-    NotCut {
-        /// What went wrong.
-        why: String,
-    },
     /// A client asks more than its share; what is beyond is dropped.
     Flood {
         /// Who.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use socket2::{Domain, Socket, Type};
 use stockade_controls::firewall::names::{Answer, Question, Unusable};
+use stockade_profile::HostName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
@@ -36,14 +37,21 @@ pub(super) fn socket(to: SocketAddr, kind: Type, mark: Option<u32>) -> io::Resul
 /// question: to ourselves. If it is a client's after us, its question would go our way: to the resolver, past the firewall.
 struct Asking<'a> {
     inner: &'a Inner,
+    name: &'a HostName,
     resolver: SocketAddr,
     socket: UdpSocket,
 }
 
 impl<'a> Asking<'a> {
-    fn new(inner: &'a Inner, resolver: SocketAddr, socket: Socket) -> io::Result<Self> {
+    fn new(
+        inner: &'a Inner,
+        name: &'a HostName,
+        resolver: SocketAddr,
+        socket: Socket,
+    ) -> io::Result<Self> {
         let asking = Self {
             inner,
+            name,
             resolver,
             socket: UdpSocket::from_std(socket.into())?,
         };
@@ -66,8 +74,9 @@ impl<'a> Asking<'a> {
             },
         };
         if let Err(error) = lock(flows).cut_between(&original) {
-            let why = chain(&error);
-            (self.inner.tell)(Event::NotCut { why });
+            let why = format!("the way to the resolver stays open: {}", chain(&error));
+            let name = self.name.clone();
+            (self.inner.tell)(Event::NotAdmitted { name, why });
         }
     }
 }
@@ -133,7 +142,7 @@ impl Forwarder {
         let socket = socket(resolver, Type::DGRAM, self.inner.settings.mark)?;
         // Connected: the kernel chooses a random port (RFC 5452 §9.2), drops what comes from elsewhere and tells of refusals.
         socket.connect(&resolver.into())?;
-        let asking = Asking::new(&self.inner, resolver, socket)?;
+        let asking = Asking::new(&self.inner, question.name(), resolver, socket)?;
         asking.socket.send(&question.upstream(id)).await?;
         let mut buffer = vec![0; DATAGRAM];
         for _ in 0..MOST_FORGED {

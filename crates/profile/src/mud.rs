@@ -11,6 +11,7 @@ mod flow;
 mod import;
 mod json;
 mod matches;
+mod naming;
 mod report;
 mod roles;
 mod section;

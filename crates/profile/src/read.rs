@@ -145,37 +145,26 @@ impl Form for u64 {
     }
 }
 
-impl Form for u32 {
-    fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
-        let number = u64::read(node, faults)?;
-        Self::try_from(number).map_err(|_| {
-            faults.error(
-                node.at,
-                Malformed::new(format!("must be at most {}", Self::MAX)),
-            )
-        })
-    }
+/// A smaller number is a `u64` with its own bound.
+macro_rules! bounded {
+    ($($number:ty),+) => {$(
+        impl Form for $number {
+            fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
+                let number = u64::read(node, faults)?;
+                Self::try_from(number).map_err(|_| {
+                    let most = format!("must be at most {}", Self::MAX);
+                    faults.error(node.at, Malformed::new(most))
+                })
+            }
 
-    fn write(&self) -> Value {
-        u64::from(*self).write()
-    }
+            fn write(&self) -> Value {
+                u64::from(*self).write()
+            }
+        }
+    )+};
 }
 
-impl Form for u8 {
-    fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
-        let number = u64::read(node, faults)?;
-        Self::try_from(number).map_err(|_| {
-            faults.error(
-                node.at,
-                Malformed::new(format!("must be at most {}", Self::MAX)),
-            )
-        })
-    }
-
-    fn write(&self) -> Value {
-        u64::from(*self).write()
-    }
-}
+bounded!(u8, u32);
 
 /// A list without repetitions.
 impl<T: Form + PartialEq> Form for Vec<T> {

@@ -473,7 +473,7 @@ impl Reading<'_> {
             [] => Endpoint::Any,
             [one] => one.clone(),
             [Endpoint::LocalNetwork, group] | [group, Endpoint::LocalNetwork]
-                if is_for_many(group) =>
+                if group.is_for_many() =>
             {
                 self.warn(format!(
                     "{group} on the local networks is read as that address alone"
@@ -490,7 +490,7 @@ impl Reading<'_> {
         };
         match self.link {
             None => Ok(peer),
-            Some(LinkAddress::BROADCAST) if is_limited_broadcast(&peer) => Ok(peer),
+            Some(LinkAddress::BROADCAST) if peer.is_limited_broadcast() => Ok(peer),
             Some(LinkAddress::BROADCAST)
                 if matches!(peer, Endpoint::Any | Endpoint::LocalNetwork) && self.families.ipv4 =>
             {
@@ -501,33 +501,5 @@ impl Reading<'_> {
                 "it matches packets by the address {link} on the link"
             )),
         }
-    }
-}
-
-fn is_limited_broadcast(peer: &Endpoint) -> bool {
-    *peer == Endpoint::Address(core::net::Ipv4Addr::BROADCAST.into())
-}
-
-/// Whether it is an address of many hosts at once, which no router passes on by itself.
-fn is_for_many(peer: &Endpoint) -> bool {
-    match peer {
-        Endpoint::Address(address) => address.is_multicast() || is_limited_broadcast(peer),
-        Endpoint::Network(network) => {
-            let (address, least) = (
-                network.address(),
-                if network.address().is_ipv4() { 4 } else { 8 },
-            );
-            address.is_multicast() && network.prefix() >= least
-        }
-        Endpoint::Gateway
-        | Endpoint::LocalNetwork
-        | Endpoint::Host(_)
-        | Endpoint::Model(_)
-        | Endpoint::Any
-        | Endpoint::SameManufacturer
-        | Endpoint::Manufacturer(_)
-        | Endpoint::Controller(_)
-        | Endpoint::MyController
-        | Endpoint::MudModel(_) => false,
     }
 }

@@ -76,33 +76,13 @@ fn apart(one: &Opening, other: &Opening) -> bool {
         || peers_apart(&one.peer, &other.peer)
 }
 
-/// An end as a network, if it is addresses.
-fn network(peer: &Endpoint) -> Option<Network> {
-    match peer {
-        Endpoint::Network(network) => Some(*network),
-        Endpoint::Address(address) => {
-            Network::around(*address, if address.is_ipv4() { 32 } else { 128 })
-        }
-        Endpoint::Gateway
-        | Endpoint::LocalNetwork
-        | Endpoint::Host(_)
-        | Endpoint::Model(_)
-        | Endpoint::Any
-        | Endpoint::SameManufacturer
-        | Endpoint::Manufacturer(_)
-        | Endpoint::Controller(_)
-        | Endpoint::MyController
-        | Endpoint::MudModel(_) => None,
-    }
-}
-
 fn inside(inner: Network, outer: Network) -> bool {
     inner.prefix() >= outer.prefix() && outer.contains(inner.address())
 }
 
 /// Only addresses can be told apart: a name or a group may have any.
 fn peers_apart(one: &Endpoint, other: &Endpoint) -> bool {
-    match (network(one), network(other)) {
+    match (one.as_network(), other.as_network()) {
         (Some(one), Some(other)) => !inside(one, other) && !inside(other, one),
         _ => false,
     }
@@ -113,7 +93,7 @@ fn peers_without(peer: &Endpoint, dropped: &Endpoint) -> Result<Vec<Endpoint>, W
     if peer == dropped || *dropped == Endpoint::Any {
         return Ok(Vec::new());
     }
-    match (network(peer), network(dropped)) {
+    match (peer.as_network(), dropped.as_network()) {
         (Some(own), Some(other)) if inside(own, other) => Ok(Vec::new()),
         (Some(own), Some(other)) => {
             let parts = own.without(other).into_iter();

@@ -126,11 +126,13 @@ impl Endpoint {
         }
     }
 
-    /// The family of its addresses, if it says them.
-    pub fn family(&self) -> Option<Family> {
-        let address = match self {
-            Self::Address(address) => *address,
-            Self::Network(network) => network.address(),
+    /// Its addresses as one network, if it says them.
+    pub(crate) fn as_network(&self) -> Option<Network> {
+        match self {
+            Self::Network(network) => Some(*network),
+            Self::Address(address) => {
+                Network::around(*address, if address.is_ipv4() { 32 } else { 128 })
+            }
             Self::Gateway
             | Self::LocalNetwork
             | Self::Host(_)
@@ -140,13 +142,32 @@ impl Endpoint {
             | Self::Manufacturer(_)
             | Self::Controller(_)
             | Self::MyController
-            | Self::MudModel(_) => return None,
-        };
+            | Self::MudModel(_) => None,
+        }
+    }
+
+    /// The family of its addresses, if it says them.
+    pub fn family(&self) -> Option<Family> {
+        let address = self.as_network()?.address();
         Some(if address.is_ipv4() {
             Family::Ipv4
         } else {
             Family::Ipv6
         })
+    }
+
+    /// Whether it is 255.255.255.255, every host on the link.
+    pub(crate) fn is_limited_broadcast(&self) -> bool {
+        *self == Self::Address(core::net::Ipv4Addr::BROADCAST.into())
+    }
+
+    /// Whether it is an address of many hosts at once, which no router passes on by itself.
+    pub(crate) fn is_for_many(&self) -> bool {
+        let group = |network: Network| {
+            let least = if network.address().is_ipv4() { 4 } else { 8 };
+            network.address().is_multicast() && network.prefix() >= least
+        };
+        self.is_limited_broadcast() || self.as_network().is_some_and(group)
     }
 
     /// For a sentence: `the local network`.

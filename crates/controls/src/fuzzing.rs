@@ -28,7 +28,7 @@ pub fn nft_readback(data: &[u8]) {
             Hook::Forward,
             Hook::Output,
         ] {
-            machine.run(family, hook, &mut packet.clone());
+            machine.run(family, &[hook], &packet);
         }
     }
 }

@@ -154,11 +154,12 @@ impl fmt::Display for Reason {
 
 /// What the policy says to a packet.
 pub fn decide(policy: &Policy, world: &World, probe: &Probe) -> Decision {
-    if probe.way.loopback {
-        return Decision::Allowed(Because::Loopback);
-    }
+    // A question to a resolver on this host as well: what that one knows, the sets may have forgotten.
     if probe.state == State::New && goes_to_forwarder(policy, probe) {
         return Decision::Forwarded;
+    }
+    if probe.way.loopback {
+        return Decision::Allowed(Because::Loopback);
     }
     if probe.way.source_routed {
         return Decision::Refused(Reason::SourceRouted);

@@ -9,7 +9,7 @@ mod table;
 
 use super::nft::{CgroupPath, Family, Field, Hook, Ident, Policy, Ruleset, Verdict};
 use facts::Facts;
-use table::{Body, Condition, Program, Step};
+use table::{Body, Condition, Entrance, Program, Step};
 
 pub(super) use span::{Span, number, of_value};
 
@@ -84,78 +84,83 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Machine<'r> {
     programs: Vec<Program<'r>>,
+    /// Where packets enter which of the programs, by priority.
+    entrances: Vec<(usize, Entrance)>,
 }
 
 impl<'r> Machine<'r> {
     /// Resolves every name once. Elements of sets hold, whatever their time.
     pub fn new(ruleset: &'r Ruleset) -> Result<Self, EvalError> {
         let programs = ruleset.tables.iter().map(Program::new);
+        let programs: Vec<Program<'r>> = programs.collect::<Result<_, _>>()?;
+        let mut entrances: Vec<(usize, Entrance)> = Vec::new();
+        for (index, program) in programs.iter().enumerate() {
+            entrances.extend(program.entrances().map(|entrance| (index, entrance)));
+        }
+        entrances.sort_by_key(|(_, entrance)| entrance.priority);
         Ok(Self {
-            programs: programs.collect::<Result<_, _>>()?,
+            programs,
+            entrances,
         })
     }
 
-    /// Sends a packet through the base chains of a hook, in the order of their priorities.
+    /// Sends a packet through the base chains of these hooks, one hook after the other, in the order of their priorities.
     ///
     /// The first drop is the end; an accept goes on with the next base chain. Chains that change addresses see only the first
     /// packet of a flow.
-    pub fn run(&self, family: Family, hook: Hook, packet: &mut Packet) -> Outcome {
+    pub fn run(&self, family: Family, hooks: &[Hook], packet: &Packet) -> Outcome {
         let mut outcome = Outcome {
             passes: true,
             redirected: None,
             by: None,
             limited: false,
         };
-        for (program, chain) in self.hooked(family, hook, packet) {
-            let mut run = Run {
-                program,
-                packet,
-                limited: &mut outcome.limited,
-            };
-            let (end, place) = run.base(chain);
-            match end {
-                End::Accept => {}
-                End::Drop => outcome.passes = false,
-                End::Redirect(port) => {
-                    outcome.redirected = Some(port);
-                    redirect(packet, port);
+        let mut changed = None::<Packet>;
+        for hook in hooks {
+            for (program, chain) in self.hooked(family, *hook, packet) {
+                let mut run = Run {
+                    program,
+                    packet: changed.as_ref().unwrap_or(packet),
+                    limited: &mut outcome.limited,
+                };
+                let (end, place) = run.base(chain);
+                outcome.by = Some(place);
+                match end {
+                    End::Accept => {}
+                    End::Drop => {
+                        outcome.passes = false;
+                        return outcome;
+                    }
+                    End::Redirect(port) => {
+                        outcome.redirected = Some(port);
+                        redirect(changed.get_or_insert_with(|| packet.clone()), port);
+                    }
                 }
-            }
-            outcome.by = Some(place);
-            if !outcome.passes {
-                break;
             }
         }
         outcome
     }
 
-    fn hooked(&self, family: Family, hook: Hook, packet: &Packet) -> Vec<(&Program<'r>, usize)> {
+    fn hooked<'m>(
+        &'m self,
+        family: Family,
+        hook: Hook,
+        packet: &Packet,
+    ) -> impl Iterator<Item = (&'m Program<'r>, usize)> + use<'m, 'r> {
         let new = packet.get(Field::CtState) == Some(8);
         let device = match hook {
             Hook::Ingress => packet.get(Field::InputInterface),
             Hook::Egress => packet.get(Field::OutputInterface),
             Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output => None,
         };
-        let mut found = Vec::new();
-        for program in self
-            .programs
-            .iter()
-            .filter(|program| program.family == family)
-        {
-            for base in &program.bases {
-                let here = base.hook == hook
-                    && (!base.nat || new)
-                    && (base.device.is_none() || base.device == device);
-                if here {
-                    found.push((base.priority, program, base.chain));
-                }
-            }
-        }
-        found.sort_by_key(|(priority, ..)| *priority);
-        found
-            .into_iter()
-            .map(|(_, program, chain)| (program, chain))
-            .collect()
+        self.entrances.iter().filter_map(move |(program, base)| {
+            let program = self.programs.get(*program)?;
+            let here = program.family == family
+                && base.hook == hook
+                && (!base.nat || new)
+                && (base.device.is_none() || base.device == device);
+            here.then_some((program, base.chain))
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 mod kernel;
 mod sample;
 
-use stockade_controls::firewall::check::{DifferenceKind, differences};
-use stockade_controls::firewall::eval::{EvalError, Machine};
+use stockade_controls::firewall::check::differences;
+use stockade_controls::firewall::eval::{EvalError, Machine, Packet};
 use stockade_controls::firewall::nft::{Family, Hook, Policy, Rule, Ruleset, Statement, Verdict};
 use stockade_controls::firewall::readback::{ReadbackError, devices, from_json};
 
@@ -228,10 +228,6 @@ fn a_ruleset_that_leads_nowhere_or_back_to_itself_is_not_run() {
     assert!(matches!(Machine::new(&round), Err(EvalError::Circle(_))));
     let fine = sample::ruleset();
     let machine = Machine::new(&fine).expect("it can be run");
-    let outcome = machine.run(
-        Family::Inet,
-        Hook::Forward,
-        &mut stockade_controls::firewall::eval::Packet::default(),
-    );
+    let outcome = machine.run(Family::Inet, &[Hook::Forward], &Packet::default());
     assert!(outcome.passes, "nothing is hooked there");
 }

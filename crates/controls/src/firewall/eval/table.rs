@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::super::nft::{
-    CgroupPath, Chain, Family, Field, Hook, Ident, MapSource, Match, Policy, Set, Statement,
-    Table as Source, To, Value, Verdict,
+    CgroupPath, Chain, ChainKind, Family, Field, Hook, Ident, MapSource, Match, Policy, Set,
+    Statement, Table as Source, To, Value, Verdict,
 };
 use super::EvalError;
-use super::span::{Table, of_value};
+use super::span::{Table, number, of_value};
 
 /// A set or map: what is behind a key, if the key is in it.
 type Lookup = Table<Option<Body>>;
@@ -74,7 +74,6 @@ pub(super) struct Entrance {
 pub(super) struct Program<'r> {
     pub(super) family: Family,
     pub(super) name: Ident,
-    pub(super) bases: Vec<Entrance>,
     source: &'r Source,
     chains: Vec<Vec<Vec<Step<'r>>>>,
     names: BTreeMap<&'r str, usize>,
@@ -102,10 +101,24 @@ impl<'r> Program<'r> {
         Ok(Self {
             family: source.family,
             name: source.name.clone(),
-            bases: entrances(source),
             source,
             chains,
             names,
+        })
+    }
+
+    pub(super) fn entrances(&self) -> impl Iterator<Item = Entrance> {
+        let chains = self.source.chains.iter().enumerate();
+        let bases = chains.filter_map(|(chain, its)| Some((chain, its.base.as_ref()?)));
+        bases.map(|(chain, base)| {
+            let device = base.device.as_ref();
+            Entrance {
+                hook: base.hook,
+                priority: base.priority,
+                nat: base.kind == ChainKind::Nat,
+                device: device.map(|name| number(name.as_str().as_bytes())),
+                chain,
+            }
         })
     }
 
@@ -130,23 +143,6 @@ impl<'r> Program<'r> {
     pub(super) fn find(&self, name: &Ident) -> Option<usize> {
         self.names.get(name.as_str()).copied()
     }
-}
-
-fn entrances(source: &Source) -> Vec<Entrance> {
-    let bases = source.chains.iter().enumerate();
-    let bases = bases.filter_map(|(chain, its)| Some((chain, its.base.as_ref()?)));
-    bases
-        .map(|(chain, base)| Entrance {
-            hook: base.hook,
-            priority: base.priority,
-            nat: base.kind == super::super::nft::ChainKind::Nat,
-            device: base
-                .device
-                .as_ref()
-                .map(|name| super::span::number(name.as_str().as_bytes())),
-            chain,
-        })
-        .collect()
 }
 
 fn spans(key: &[Value]) -> Vec<super::Span> {

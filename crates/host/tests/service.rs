@@ -208,7 +208,7 @@ fn a_machine_whose_cgroups_are_elsewhere_is_told_where() {
     run("mount", &format!("-t cgroup2 none {ROOT}/unified"), "");
     match Cgroups::find() {
         Err(CgroupError::Elsewhere(place)) => {
-            assert!(place.starts_with(ROOT), "{}", place.display())
+            assert!(place.starts_with(ROOT), "{}", place.display());
         }
         other => panic!("{other:?}"),
     }

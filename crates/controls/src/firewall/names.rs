@@ -7,6 +7,8 @@
 
 mod address;
 mod answer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod known;
 mod ledger;
 mod question;

@@ -145,13 +145,25 @@ pub fn learn(header: &Header, observations: &[Observation]) -> Result<Learned, L
     let used: BTreeSet<&HostName> = gathered.names();
     let asked = observations.iter().flat_map(Observation::asked);
     let unused = asked.filter(|name| !used.contains(name)).cloned().collect();
-    Ok(Learned {
+    let learned = Learned {
         profile,
         rules,
         captures: observations.len(),
         unused_names: unused,
         left_out: gathered.left_out.into_iter().collect(),
-    })
+    };
+    // What nobody can read is no profile; better said here than when it is installed.
+    if let Err(faults) = stockade_profile::parse(&learned.to_toml()) {
+        return Err(LearnError::TooMany {
+            rules: learned.rules.len(),
+            why: faults
+                .into_iter()
+                .map(|fault| fault.message)
+                .next()
+                .unwrap_or_default(),
+        });
+    }
+    Ok(learned)
 }
 
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use stockade_profile::{
-    Class as DeviceClass, Endpoint, Malformed, Manufacturer, ModelName, Profile, Traffic,
+    Class as DeviceClass, Direction, Endpoint, Inward, Malformed, Manufacturer, ModelName, Outward,
+    Profile, Traffic,
 };
 
 use super::rules::{Learned, Rule, Seen, Station};
@@ -23,6 +24,16 @@ pub enum LearnError {
     /// Something that we made is refused by the profile's own rules: a fault of ours.
     #[error("a learned rule is not sound: {}", .0.message)]
     Ours(Malformed),
+    /// More rules than a profile may have.
+    #[error(
+        "{rules} rules are more than a profile may have ({why}); does the device scan? Learn from other captures"
+    )]
+    TooMany {
+        /// How many rules were made.
+        rules: usize,
+        /// What the profile's reader says.
+        why: String,
+    },
     /// The profile without rules can not be read: a fault of ours.
     #[error("the empty profile is not sound")]
     Empty,
@@ -62,6 +73,24 @@ impl Learned {
 }
 
 impl Rule {
+    /// The rule as a sentence about the device.
+    pub fn words(&self) -> String {
+        match (&self.station, self.direction) {
+            (Station::Host(from, traffic), Direction::In) => Inward {
+                from: from.clone(),
+                traffic: *traffic,
+            }
+            .spoken(),
+            (Station::Host(to, traffic), Direction::Out) => Outward {
+                to: to.clone(),
+                traffic: *traffic,
+                service: None,
+            }
+            .spoken(),
+            (Station::Frame(frame), _) => frame.spoken(),
+        }
+    }
+
     /// The rule as it stands in a profile, behind a comment.
     fn write(&self, text: &mut String, captures: usize) {
         // Writing to a string does not fail.
@@ -80,16 +109,20 @@ fn host(
     captures: usize,
 ) -> std::fmt::Result {
     let (table, key) = match rule.direction {
-        stockade_profile::Direction::In => ("in", "from"),
-        stockade_profile::Direction::Out => ("out", "to"),
+        Direction::In => ("in", "from"),
+        Direction::Out => ("out", "to"),
     };
     writeln!(text, "{}", comment(rule.seen, captures, "flow"))?;
-    if let Some(count) = rule.of_ports {
-        let ports = plural(count, "port");
-        writeln!(
+    match rule.of_ports {
+        None => {}
+        Some(0 | 1) => writeln!(
             text,
-            "# {ports} seen, another one each time: the range is where systems hand them out"
-        )?;
+            "# whoever asks chooses the port: the range is where systems take them from"
+        )?,
+        Some(count) => writeln!(
+            text,
+            "# {count} ports seen, others each time: the range is where systems take them from"
+        )?,
     }
     writeln!(text, "[[firewall.{table}]]")?;
     writeln!(text, "{key} = \"{endpoint}\"")?;
@@ -123,8 +156,8 @@ fn frame_text(
     captures: usize,
 ) -> std::fmt::Result {
     let direction = match frame.direction {
-        stockade_profile::Direction::In => "in",
-        stockade_profile::Direction::Out => "out",
+        Direction::In => "in",
+        Direction::Out => "out",
     };
     writeln!(text, "{}", comment(seen, captures, "frame"))?;
     writeln!(text, "[[firewall.frame]]")?;

@@ -1,6 +1,7 @@
 //! `cargo xtask bench gateway`: the gateway and other brokers under the same load in the same run.
 
 mod brokers;
+mod firewall;
 mod measure;
 mod report;
 
@@ -22,8 +23,15 @@ fn folder() -> PathBuf {
     target().join("bench")
 }
 
-/// Runs the bench.
+/// Runs a bench.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    match arguments.split_first() {
+        Some((name, rest)) if name == "firewall" => firewall::run(rest),
+        _ => gateway(arguments),
+    }
+}
+
+fn gateway(arguments: &[String]) -> Result<ExitCode> {
     let mut plan = Plan::full();
     let (mut ours, mut mqttv5, mut gateway) = (true, true, false);
     for argument in arguments {
@@ -38,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
             ),
         }
     }
-    ensure!(gateway, "there is one bench: `cargo xtask bench gateway`");
+    ensure!(gateway, "which bench? `bench gateway` or `bench firewall`");
     build(ours)?;
     let peers = prepare_peers(mqttv5)?;
     ensure!(ours || !peers.is_empty(), "nothing to measure");

@@ -19,6 +19,7 @@ usage: cargo xtask <chore>
   tidy                          crate directions, pure crates, file sizes, links, decisions, fuzz targets
   fuzz [--seconds N] [TARGET]   fuzz one target or each in turn (needs a nightly toolchain)
   bench gateway [--quick]       measure the gateway beside other brokers, on the loopback
+  bench firewall [--quick]      measure rulesets and their packets in network namespaces (needs root)
 ";
 
 fn main() -> ExitCode {

@@ -104,6 +104,46 @@ impl Ruleset {
     }
 }
 
+impl Ruleset {
+    /// The same tables without the elements that stay, and transactions that add those, each of at most so many.
+    ///
+    /// nft needs a kilobyte and more for an element that it reads: in parts it never needs much. Between the parts a device
+    /// whose elements are still to come is one that nobody knows.
+    pub fn split(&self, most: usize) -> (Self, Vec<String>) {
+        use std::fmt::Write as _;
+        let mut first = self.clone();
+        let mut texts = Vec::new();
+        let (mut held, mut text) = (0_usize, String::new());
+        for table in &mut first.tables {
+            for set in &mut table.sets {
+                if set.timeout || set.elements.is_empty() {
+                    continue;
+                }
+                let elements = std::mem::take(&mut set.elements);
+                for part in elements.chunks(most.max(1)) {
+                    if held.saturating_add(part.len()) > most && held > 0 {
+                        texts.push(std::mem::take(&mut text));
+                        held = 0;
+                    }
+                    held = held.saturating_add(part.len());
+                    let (family, table, name) = (table.family, &table.name, &set.name);
+                    // Writing to a string does not fail.
+                    let _: std::fmt::Result =
+                        writeln!(text, "add element {family} {table} {name} {{");
+                    for element in part {
+                        let _: std::fmt::Result = writeln!(text, "{},", set.element_text(element));
+                    }
+                    text.push_str("}\n");
+                }
+            }
+        }
+        if held > 0 {
+            texts.push(text);
+        }
+        (first, texts)
+    }
+}
+
 /// The set of a name's addresses, empty.
 fn named(name: &HostName, family: Family) -> Set {
     Set {

@@ -42,10 +42,22 @@ fn inside(script: &str, input: &str) -> Output {
 
 /// Loads a ruleset into an empty kernel and reads it back.
 pub fn through_the_kernel(ruleset: &Ruleset) -> Ruleset {
+    loaded(ruleset, &ruleset.replacing(&Ruleset::default()))
+}
+
+/// The same in parts; one after the other they are what one transaction would be.
+pub fn in_parts_through_the_kernel(ruleset: &Ruleset, most: usize) -> Ruleset {
+    let (first, texts) = ruleset.split(most);
+    let mut text = first.replacing(&Ruleset::default());
+    text.push_str(&texts.concat());
+    loaded(ruleset, &text)
+}
+
+fn loaded(ruleset: &Ruleset, text: &str) -> Ruleset {
     let script = format!(
         "{NFT} -f - && {NFT} --json --numeric-protocol list ruleset && echo && {NFT} list ruleset"
     );
-    let output = inside(&script, &ruleset.replacing(&Ruleset::default()));
+    let output = inside(&script, text);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "nft refuses: {said}\n{ruleset}");
     let (json, text) = String::from_utf8(output.stdout)

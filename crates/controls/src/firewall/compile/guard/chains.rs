@@ -82,7 +82,7 @@ impl Writer<'_> {
             self.link_to(),
             self.unknown(),
         ]);
-        chains.extend(self.trusted());
+        chains.extend(Self::trusted());
         let mut write = |prefix: &Prefix<'_>, policy: &Policy| {
             for direction in [Direction::Out, Direction::In] {
                 let (more, own) = self.role(prefix, policy, direction);
@@ -243,8 +243,8 @@ impl Writer<'_> {
         chain(name("unknown"), rules)
     }
 
-    /// The owner's devices: out to everything; in from the network and the gateway, not from beyond.
-    fn trusted(&self) -> [Chain; 2] {
+    /// The owner's devices: out to everything; in from each other and from the gateway.
+    fn trusted() -> [Chain; 2] {
         let (out, inward) = (name("out_refused"), name("in_refused"));
         let from = vec![
             Rule::new([link_messages(), goto(&name("link_from"))]),
@@ -258,7 +258,8 @@ impl Writer<'_> {
         ];
         to.extend(open_flows(&inward));
         let gateway = Statement::is(Field::SourceType, [Value::number(2_u32)]);
-        to.push(Rule::new([self.lan(Field::InputInterface), accept()]));
+        let each_other = Statement::in_set([Field::EtherSource], name(set::TRUSTED));
+        to.push(Rule::new([each_other, accept()]));
         to.push(Rule::new([gateway, accept()]));
         to.push(Rule::new([goto(&inward)]));
         [

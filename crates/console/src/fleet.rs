@@ -118,11 +118,19 @@ pub(crate) fn profile(state: &ConsoleState, model: &str) -> Result<Arc<Profile>,
     state.registry.profile(&name).ok_or_else(unknown)
 }
 
-/// Whether this version holds devices to what a profile says of the control. The others are said to people only.
-pub(crate) fn enforced(control: &str) -> bool {
-    [Control::Comms, Control::Protocols, Control::Data]
+/// Why the gateway does not hold devices to what a profile says of the control by itself; none where it does.
+pub(crate) fn not_here(control: &str) -> Option<&'static str> {
+    let is = |known: &Control| known.as_str() == control;
+    if [Control::Comms, Control::Protocols, Control::Data]
         .iter()
-        .any(|known| known.as_str() == control)
+        .any(is)
+    {
+        None
+    } else if is(&Control::Firewall) {
+        Some("by the device's firewall or the LAN guard")
+    } else {
+        Some("not enforced yet")
+    }
 }
 
 /// What a profile allows, in sentences with their controls.
@@ -147,7 +155,7 @@ pub(crate) fn words(profile: &Profile, device: Option<&str>) -> Vec<WordGroup> {
             None => groups.push(WordGroup {
                 title: control_title(control),
                 control: control.to_owned(),
-                enforced: enforced(control),
+                not_here: not_here(control),
                 sentences: vec![pieces],
             }),
         }

@@ -197,7 +197,8 @@ impl EventRow {
 pub(crate) struct WordGroup {
     pub(crate) title: &'static str,
     pub(crate) control: String,
-    pub(crate) enforced: bool,
+    /// Why the gateway does not enforce them, if it does not.
+    pub(crate) not_here: Option<&'static str>,
     pub(crate) sentences: Vec<Vec<Piece>>,
 }
 

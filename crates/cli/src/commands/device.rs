@@ -1,5 +1,7 @@
 //! `stockade device …`
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{field, items, moment};
@@ -177,16 +179,18 @@ fn show_text(device: &Value) -> String {
     lines.join("\n")
 }
 
-/// Sentences, each after the control it belongs to; those that nothing enforces yet come last, and say so.
+/// Sentences, each after the control it belongs to; those that the gateway does not enforce come last, and say why.
 fn words(words: &[Value]) -> Vec<String> {
     let line = |word: &Value| format!("{:<12} {}", field(word, "control"), field(word, "text"));
-    let (enforced, said): (Vec<&Value>, Vec<&Value>) = words
-        .iter()
-        .partition(|word| word.get("enforced") == Some(&Value::Bool(true)));
-    let mut lines: Vec<String> = enforced.into_iter().map(line).collect();
-    if !said.is_empty() {
-        lines.push("\nsaid by the profile, not enforced by this version:".to_owned());
-        lines.extend(said.into_iter().map(line));
+    let mut groups: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
+    for word in words {
+        let why = word.get("not_here").and_then(Value::as_str);
+        groups.entry(why).or_default().push(line(word));
+    }
+    let mut lines = Vec::new();
+    for (why, sentences) in groups {
+        lines.extend(why.map(|why| format!("\nsaid by the profile, {why}:")));
+        lines.extend(sentences);
     }
     lines
 }

@@ -15,8 +15,11 @@ use crate::state::Shared;
 #[derive(Serialize)]
 pub(super) struct WordBody {
     control: &'static str,
-    /// Whether this version holds devices to it.
+    /// Whether the gateway holds devices to it.
     enforced: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_here: Option<&'static str>,
     text: String,
 }
 
@@ -27,10 +30,14 @@ pub(super) fn word_bodies(
     let sentences = fleet::sentences(profile, device);
     sentences
         .into_iter()
-        .map(|(control, text)| WordBody {
-            control,
-            enforced: fleet::enforced(control),
-            text,
+        .map(|(control, text)| {
+            let not_here = fleet::not_here(control);
+            WordBody {
+                control,
+                enforced: not_here.is_none(),
+                not_here,
+                text,
+            }
         })
         .collect()
 }

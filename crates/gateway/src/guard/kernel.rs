@@ -50,6 +50,11 @@ pub enum KernelError {
     /// What is there can not be read.
     #[error("the guard's tables in the kernel can not be read: {0}")]
     Readback(#[from] ReadbackError),
+    /// An element of ours can not be written as the kernel wants it.
+    #[error(
+        "an element of the set `{0}` can not be written for the kernel: a bug; the whole table is loaded instead"
+    )]
+    Element(String),
     /// What is there is not what was loaded.
     #[error("the rules that were loaded are not those that are there: {0}")]
     Differs(String),
@@ -61,6 +66,9 @@ pub(super) struct Checked {
     pub(super) summary: String,
     pub(super) differences: Vec<String>,
 }
+
+/// How many elements one transaction of nft has at most.
+const PART: usize = 8_000;
 
 /// The guard's tables, and the means to change them.
 #[derive(Debug)]
@@ -115,7 +123,7 @@ impl Kernel {
             if let Ok(before) = self.read() {
                 carry(&mut sets, &before, &mut wanted)?;
             }
-            self.nft.apply(&replacing(&text, &wanted.to_string()))?;
+            self.replace(&text, &wanted)?;
             let different = match self.read() {
                 Ok(found) => differences(&wanted, &found),
                 Err(error) => {
@@ -141,6 +149,26 @@ impl Kernel {
                 before: Some(&before),
                 moved: None,
             })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the tables in the place of those from before: in one transaction, or if it would be large the devices after the
+    /// rest. Until its part is there a device is one that nobody knows, and nft needs a third of the memory. On failure what was
+    /// there before is there again.
+    fn replace(&self, before: &str, wanted: &Ruleset) -> Result<(), KernelError> {
+        let sets = wanted.tables.iter().flat_map(|table| &table.sets);
+        if sets.map(|set| set.elements.len()).sum::<usize>() <= PART {
+            self.nft.apply(&replacing(before, &wanted.to_string()))?;
+            return Ok(());
+        }
+        let (first, parts) = wanted.split(PART);
+        self.nft.apply(&replacing(before, &first.to_string()))?;
+        for part in parts {
+            if let Err(error) = self.nft.commit(&part) {
+                self.nft.apply(&replacing(&first.to_string(), before))?;
+                return Err(error.into());
+            }
         }
         Ok(())
     }
@@ -190,14 +218,14 @@ impl Kernel {
         for gone in old.difference(&new) {
             // A key that stays with another verdict is put, not removed.
             let replaced = new.iter().any(|it| same_key(it, gone));
-            if !replaced && let Some((set, element)) = self.element(gone) {
+            if !replaced {
+                let (set, element) = self.element(gone)?;
                 changes.push(Change::Remove(set, element));
             }
         }
         for come in new.difference(&old) {
-            if let Some((set, element)) = self.element(come) {
-                changes.push(Change::Put(set, element));
-            }
+            let (set, element) = self.element(come)?;
+            changes.push(Change::Put(set, element));
         }
         lock(&self.sets).change(&changes)?;
         match now {
@@ -207,10 +235,11 @@ impl Kernel {
         Ok(())
     }
 
-    fn element(&self, change: &compile::Change) -> Option<(SetName, Element)> {
-        let kinds = self.kinds.get(&(change.family, change.set.clone()))?;
-        let name = set_name(change.family, change.set.as_str());
-        Some((name, keys::element(kinds, &change.element)?))
+    fn element(&self, change: &compile::Change) -> Result<(SetName, Element), KernelError> {
+        let kinds = self.kinds.get(&(change.family, change.set.clone()));
+        let element = kinds.and_then(|kinds| keys::element(kinds, &change.element));
+        let element = element.ok_or_else(|| KernelError::Element(change.set.to_string()))?;
+        Ok((set_name(change.family, change.set.as_str()), element))
     }
 
     /// Compares what is there with what should be.
@@ -316,13 +345,22 @@ impl Kernel {
         rights
     }
 
-    /// What a blocked packet was, whose, and the rule that would have to exist.
-    pub(super) fn explain(&self, core: &Core, names: Option<&Names>, logged: &Logged) -> Blocked {
+    /// What a blocked packet was, whose, and the rule that would have to exist. Nothing of what this machine sent itself: the
+    /// kernel shows it its own broadcasts.
+    pub(super) fn explain(
+        &self,
+        core: &Core,
+        names: Option<&Names>,
+        logged: &Logged,
+    ) -> Option<Blocked> {
         let parsed = packet::parse(LinkType::Raw, &logged.payload).ok();
         let ends = parsed.and_then(|packet| match packet.network {
             Network::Ip(ip) => Some((ip.source, ip.destination)),
             Network::Arp(_) | Network::Other(_) => None,
         });
+        if ends.is_some_and(|(from, _)| core.standing().own.contains(&from)) {
+            return None;
+        }
         let out = logged.prefix.starts_with("stk:out");
         let known = |address: IpAddr| core.owner(address).map(|device| device.mac);
         let device = if out {
@@ -365,7 +403,7 @@ impl Kernel {
             }
             _ => String::new(),
         };
-        Blocked {
+        Some(Blocked {
             at: told.at.into(),
             device,
             text: format!("{way}{peer} {}{spoofed}: {}", told.what, told.why),
@@ -374,7 +412,7 @@ impl Kernel {
                 .filter(|_| spoofed.is_empty())
                 .map(|rule| rule.lines().map(str::to_owned).collect())
                 .unwrap_or_default(),
-        }
+        })
     }
 
     fn read(&self) -> Result<Ruleset, KernelError> {

@@ -229,7 +229,8 @@ impl Firewall {
         let plan = Plan::at(&wanted.profile, around, place);
         // Before anything is touched: what is read back afterwards has to be the very same rules.
         if self.judging
-            && let Checked::Wrong(what) | Checked::Unjudged(what) = judged(&plan, &plan.ruleset)?
+            && let Checked::Wrong(what) | Checked::Unjudged(what) =
+                judged(&plan, &plan.ruleset, &World::default())
         {
             return Err(FirewallError::Wrong(what));
         }
@@ -394,7 +395,7 @@ impl Firewall {
         if !told.is_empty() {
             return Ok(Checked::Different(told));
         }
-        judged(&plan, &held)
+        Ok(judged(&plan, &held, &names::world(&plan.policy)?))
     }
 
     /// The remote session that the rules on trial were applied from, if it was one.
@@ -506,14 +507,13 @@ fn remembered(record: &Record, place: Option<Place>) -> Result<Plan, FirewallErr
     Ok(Plan::at(&profile, around, place))
 }
 
-/// Whether the kernel's rules decide as the policy does, for every kind of packet.
-fn judged(plan: &Plan, held: &Ruleset) -> Result<Checked, FirewallError> {
-    let world = names::world(&plan.policy)?;
-    Ok(match compare(held, &plan.policy, &plan.around, &world) {
+/// Whether rules decide as the policy does, for every kind of packet; `world` are the addresses that their sets hold.
+fn judged(plan: &Plan, ruleset: &Ruleset, world: &World) -> Checked {
+    match compare(ruleset, &plan.policy, &plan.around, world) {
         Verdict::Same { classes } => Checked::Same { classes },
         Verdict::Differs(example) => Checked::Wrong(example.to_string()),
         Verdict::Unjudged(why) => Checked::Unjudged(why),
-    })
+    }
 }
 
 fn plan_of(state: &State, slot: Slot) -> Result<Option<Plan>, FirewallError> {

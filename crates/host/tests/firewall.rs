@@ -7,10 +7,13 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::cable::Cable;
+use common::cable::{Cable, PEER};
 use common::{listed, nft};
-use stockade_host::firewall::{Checked, Firewall, FirewallError, How, Settled, Wanted};
+use stockade_host::admit::{Admission, Admit as _, AdmitError};
+use stockade_host::firewall::{Checked, Firewall, FirewallError, How, Names, Settled, Wanted};
 use stockade_host::surroundings::Told;
+use stockade_host::watch::{Blocked, DEVICE_GROUP, Ground, Sight, Watch};
+use stockade_profile::{Direction, HostName};
 
 const HEAD: &str = "schema = 1
 
@@ -204,6 +207,128 @@ fn what_others_put_into_our_tables_is_found_and_goes_with_the_next_apply() {
         .apply(&wanted(&rule_in(1001)), How::AtOnce)
         .expect("applied");
     assert!(matches!(firewall.check(None), Ok(Checked::Same { .. })));
+}
+
+#[test]
+fn addresses_of_names_survive_a_change_and_so_do_the_flows_of_addresses_that_a_name_had() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    let named = |ports: &str| {
+        let mut wanted = wanted(&format!(
+            "{ports}\n[[firewall.out]]\nto = \"cloud.example.org\"\nprotocol = \"tcp\"\nport = 443\n"
+        ));
+        wanted.told.forwarder = Some(5_053);
+        wanted.told.resolver = vec![PEER.parse().expect("an address")];
+        wanted
+    };
+    let _server = cable.listen_at_peer(443);
+    firewall.apply(&named(""), How::AtOnce).expect("applied");
+    assert!(
+        cable.connect_out(443).is_none(),
+        "the name has no address yet"
+    );
+    let names = Names::open(&state(&folder)).expect("the sets");
+    let name: HostName = "cloud.example.org".parse().expect("a name");
+    let admission = |name: &HostName| Admission {
+        name: name.clone(),
+        address: PEER.parse().expect("an address"),
+        keep: Duration::from_mins(10),
+    };
+    names.admit(&[admission(&name)], &[]).expect("admitted");
+    let flow = cable.connect_out(443).expect("it has one now");
+    let other: HostName = "other.example.org".parse().expect("a name");
+    let refused = names.admit(&[admission(&other)], &[]);
+    assert!(matches!(refused, Err(AdmitError::NoRule(_))), "{refused:?}");
+    // A change of other rules, on trial and for good, forgets no address.
+    for how in [MINUTE, How::AtOnce] {
+        let applied = firewall
+            .apply(&named(&rule_in(1001)), how)
+            .expect("applied");
+        assert_eq!(applied.cut.cut, []);
+        assert!(
+            cable.connect_out(443).is_some(),
+            "its address is still known"
+        );
+    }
+    // The name moves on: nothing new, but what is open stays, through changes too.
+    let gone = (name, PEER.parse().expect("an address"));
+    names.admit(&[], &[gone]).expect("withdrawn");
+    assert!(cable.connect_out(443).is_none());
+    let applied = firewall.apply(&named(""), How::AtOnce).expect("applied");
+    assert_eq!(applied.cut.cut, []);
+    assert!(lives(&flow));
+    // The rule goes, and the flow with it.
+    let applied = firewall.apply(&wanted(""), How::AtOnce).expect("applied");
+    assert!(!applied.cut.cut.is_empty());
+    assert!(!lives(&flow));
+}
+
+#[test]
+fn a_blocked_packet_is_explained_by_the_rule_that_would_let_it_pass() {
+    let Some(cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let firewall = Firewall::at(&state(&folder)).expect("nft");
+    firewall.apply(&wanted(""), How::AtOnce).expect("applied");
+    let (plan, world) = firewall.in_force().expect("readable").expect("rules");
+    let ground = Ground {
+        policy: Some(plan.policy),
+        around: plan.around,
+        world,
+    };
+    let mut watch = Watch::start(DEVICE_GROUP).expect("the group");
+    let _listeners = cable.listen(&[1001]);
+    let _server = cable.listen_at_peer(443);
+    assert!(!cable.reaches(1001));
+    // A program that still tries when it is looked for.
+    let trying = std::thread::spawn(|| {
+        let to = format!("{PEER}:443").parse().expect("an address");
+        TcpStream::connect_timeout(&to, Duration::from_secs(3)).is_err()
+    });
+    let mut rules = Vec::new();
+    for (direction, what, endpoint) in [
+        (Direction::In, "tcp port 1001", "gateway"),
+        (Direction::Out, "tcp port 443", "gateway"),
+    ] {
+        let blocked = seen(&mut watch, &ground, what);
+        assert_eq!(blocked.direction, direction);
+        assert_eq!(blocked.peer.map(|it| it.to_string()).as_deref(), Some(PEER));
+        let owner = blocked.owner.expect("this program has the socket");
+        assert_eq!(owner.pid, std::process::id());
+        let rule = blocked.rule.expect("a rule would do");
+        assert!(rule.contains(&format!("\"{endpoint}\"")), "{rule}");
+        rules.push(rule);
+    }
+    assert!(trying.join().expect("an end"), "it was blocked");
+    // And it does.
+    firewall
+        .apply(&wanted(&rules.join("\n\n")), How::AtOnce)
+        .expect("applied");
+    assert!(cable.reaches(1001));
+    assert!(cable.connect_out(443).is_some());
+}
+
+/// The first packet of this kind that was blocked.
+fn seen(watch: &mut Watch, ground: &Ground, what: &str) -> Blocked {
+    for _ in 0..50 {
+        let sight = watch
+            .next(ground, Duration::from_millis(200))
+            .expect("packets");
+        if let Sight::Blocked(packets) = sight
+            && let Some(found) = packets.into_iter().find(|packet| packet.what == what)
+        {
+            return found;
+        }
+    }
+    panic!("{what} was not seen");
+}
+
+/// Whether the other end still answers: it sends back what it gets.
+fn lives(mut flow: &TcpStream) -> bool {
+    flow.write_all(b"x").expect("buffered");
+    let wait = Some(Duration::from_millis(500));
+    flow.set_read_timeout(wait).expect("a timeout");
+    flow.read(&mut [0]).is_ok()
 }
 
 /// Whether a byte gets through within a moment.

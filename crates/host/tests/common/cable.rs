@@ -83,6 +83,30 @@ impl Cable {
         ports.iter().map(bind).collect()
     }
 
+    /// Listens at the peer, and sends back what comes.
+    pub(crate) fn listen_at_peer(&self, port: u16) -> std::thread::JoinHandle<()> {
+        let listener = self.at_peer(|| TcpListener::bind((PEER, port)).expect("a port"));
+        self.thread_at_peer(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                std::thread::spawn(move || {
+                    let mut back = stream.try_clone().expect("a handle");
+                    drop(std::io::copy(&mut stream, &mut back));
+                });
+            }
+        })
+    }
+
+    /// A connection from the device to the peer, if there can be one.
+    #[expect(
+        clippy::unused_self,
+        reason = "the calling thread is in the cable's namespace"
+    )]
+    pub(crate) fn connect_out(&self, port: u16) -> Option<TcpStream> {
+        let to: SocketAddr = format!("{PEER}:{port}").parse().expect("an address");
+        TcpStream::connect_timeout(&to, Duration::from_millis(300)).ok()
+    }
+
     /// Whether the peer can connect to the device.
     pub(crate) fn reaches(&self, port: u16) -> bool {
         let to: SocketAddr = format!("{DEVICE}:{port}").parse().expect("an address");

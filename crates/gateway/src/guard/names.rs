@@ -45,15 +45,15 @@ pub(super) struct Names {
     forwarder: Forwarder,
     shared: Arc<RwLock<Shared>>,
     port: u16,
-    doors: Vec<SocketAddr>,
-    serving: JoinHandle<Result<(), DnsError>>,
+    /// A task for each of the gateway's addresses.
+    doors: BTreeMap<SocketAddr, JoinHandle<Result<(), DnsError>>>,
     upstreams: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Names")
-            .field("doors", &self.doors)
+            .field("doors", &self.doors.keys())
             .field("upstreams", &self.upstreams)
             .finish_non_exhaustive()
     }
@@ -88,26 +88,15 @@ impl Names {
             // What can not be told in time is not told: whoever floods the forwarder must not hold it up.
             Box::new(move |event| drop(to.try_send(event))),
         )?;
-        let (doors, port) = match open(standing, PORT) {
-            Ok(doors) => (doors, PORT),
-            Err(error) => {
-                tracing::warn!(%error, "guard: another port is taken for names");
-                let first = open_one(standing)?;
-                (open(standing, first)?, first)
-            }
+        let mut names = Self {
+            port: free_port(standing)?,
+            forwarder,
+            shared,
+            doors: BTreeMap::new(),
+            upstreams,
         };
-        let at: Vec<SocketAddr> = doors.addresses().collect();
-        Ok(Some((
-            Self {
-                serving: serve(&forwarder, doors),
-                forwarder,
-                shared,
-                port,
-                doors: at,
-                upstreams,
-            },
-            events,
-        )))
+        names.stand(standing);
+        Ok(Some((names, events)))
     }
 
     /// The port that questions are sent to.
@@ -118,12 +107,10 @@ impl Names {
     /// For `status`.
     pub(super) fn words(&self) -> String {
         let upstreams: Vec<String> = self.upstreams.iter().map(|a| a.ip().to_string()).collect();
-        let state = if self.serving.is_finished() {
-            "the forwarder has ended: no name is answered"
-        } else {
-            "forwarded to"
-        };
-        format!("{state} {}", upstreams.join(", "))
+        if self.doors.is_empty() {
+            return "the forwarder has no door: no name is answered".to_owned();
+        }
+        format!("forwarded to {}", upstreams.join(", "))
     }
 
     /// A device's questions are answered as its place says.
@@ -155,31 +142,39 @@ impl Names {
         world
     }
 
-    /// The gateway has other addresses: other doors.
-    pub(super) fn stand(&mut self, standing: &Standing) -> Result<(), NamesError> {
+    /// A door at each address that the gateway has now. One that can not be had yet, for the kernel still looks for
+    /// duplicates of the address, is tried again at the next look.
+    pub(super) fn stand(&mut self, standing: &Standing) {
         let wanted = addresses(standing, self.port);
-        if wanted == self.doors && !self.serving.is_finished() {
-            return Ok(());
+        self.doors.retain(|address, serving| {
+            let stays = wanted.contains(address) && !serving.is_finished();
+            if !stays {
+                serving.abort();
+            }
+            stays
+        });
+        for address in wanted {
+            if self.doors.contains_key(&address) {
+                continue;
+            }
+            match Doors::open(&[address]) {
+                Ok(doors) => {
+                    let forwarder = self.forwarder.clone();
+                    let serving = tokio::spawn(async move { forwarder.serve(doors).await });
+                    self.doors.insert(address, serving);
+                }
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "guard: a door for names stays shut");
+                }
+            }
         }
-        self.serving.abort();
-        // The old doors shut when their task is dropped, which may be a moment later: those that stay are tried again at the
-        // next look.
-        let doors = open(standing, self.port)?;
-        self.doors = doors.addresses().collect();
-        self.serving = serve(&self.forwarder, doors);
-        Ok(())
     }
 }
 
 impl Drop for Names {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.doors.values().for_each(JoinHandle::abort);
     }
-}
-
-fn serve(forwarder: &Forwarder, doors: Doors) -> JoinHandle<Result<(), DnsError>> {
-    let forwarder = forwarder.clone();
-    tokio::spawn(async move { forwarder.serve(doors).await })
 }
 
 fn addresses(standing: &Standing, port: u16) -> Vec<SocketAddr> {
@@ -197,19 +192,28 @@ fn addresses(standing: &Standing, port: u16) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn open(standing: &Standing, port: u16) -> Result<Doors, NamesError> {
-    Ok(Doors::open(&addresses(standing, port))?)
-}
-
-/// A port that is free.
-fn open_one(standing: &Standing) -> Result<u16, NamesError> {
-    let first = standing.own.first().copied();
-    let first = first.map(|address| SocketAddr::new(address, 0));
-    let doors = Doors::open(first.as_slice())?;
-    Ok(doors
+/// The usual port, or any that is free.
+fn free_port(standing: &Standing) -> Result<u16, NamesError> {
+    let at = |port| {
+        standing
+            .own
+            .iter()
+            .find(|own| own.is_ipv4())
+            .map(|own| SocketAddr::new(*own, port))
+    };
+    if Doors::open(at(PORT).as_slice()).is_ok() {
+        return Ok(PORT);
+    }
+    let doors = Doors::open(at(0).as_slice())?;
+    let port = doors
         .addresses()
         .next()
-        .map_or(PORT, |address| address.port()))
+        .map_or(PORT, |address| address.port());
+    tracing::warn!(
+        port,
+        "guard: port {PORT} is taken, names are asked at another"
+    );
+    Ok(port)
 }
 
 /// An event of the forwarder, for people.
@@ -264,11 +268,6 @@ pub(super) fn told(event: &Event) -> (Option<IpAddr>, Outcome, String) {
             Outcome::Alarm,
             format!("forged answers for {name} in the name of {resolver}: not believed"),
         ),
-        Event::NotCut { why } => (
-            None,
-            Outcome::Refused,
-            format!("the flow of a question to a name server stayed open: {why}"),
-        ),
         Event::Flood { client } => (
             Some(*client),
             Outcome::Refused,
@@ -285,9 +284,4 @@ pub(super) fn told(event: &Event) -> (Option<IpAddr>, Outcome, String) {
             "devices together ask for more names than can wait".to_owned(),
         ),
     }
-}
-
-/// The error in one line.
-pub(super) fn words(error: &NamesError) -> String {
-    chain(error)
 }

@@ -264,10 +264,12 @@ impl Guard {
             }
             Seen::Blocked(packets) => {
                 for packet in packets {
-                    let blocked = self
+                    let told = self
                         .kernel
                         .explain(&self.core, self.names.as_ref(), &packet);
-                    self.blocked.add(blocked);
+                    if let Some(blocked) = told {
+                        self.blocked.add(blocked);
+                    }
                 }
             }
             Seen::BlockedLost => self.blocked.lost(),
@@ -333,13 +335,8 @@ impl Guard {
     }
 
     fn stand(&mut self, standing: Standing) {
-        if let Some(names) = &mut self.names
-            && let Err(error) = names.stand(&standing)
-        {
-            tracing::warn!(
-                error = names::words(&error),
-                "guard: names are not answered everywhere"
-            );
+        if let Some(names) = &mut self.names {
+            names.stand(&standing);
         }
         let actions = self.core.moved(standing);
         self.perform(actions);

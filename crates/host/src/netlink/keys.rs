@@ -68,7 +68,7 @@ pub fn listed(kinds: &[Kind], listed: &Listed) -> Option<nft::Element> {
 fn length(kind: Kind) -> Option<usize> {
     match kind {
         Kind::Ip4 | Kind::Mark => Some(4),
-        Kind::Ip6 => Some(16),
+        Kind::Ip6 | Kind::Target => Some(16),
         Kind::Mac => Some(6),
         Kind::Port | Kind::EtherType => Some(2),
         Kind::Protocol | Kind::IcmpType | Kind::Icmp6Type => Some(1),
@@ -79,9 +79,9 @@ fn length(kind: Kind) -> Option<usize> {
 fn octets(kind: Kind, value: &Value) -> Option<(Vec<u8>, Vec<u8>)> {
     match (kind, value) {
         (Kind::Ip4, Value::Ip4(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
-        (Kind::Ip6, Value::Ip6(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
+        (Kind::Ip6 | Kind::Target, Value::Ip6(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
         (Kind::Mac, Value::Mac(mac)) => Some((mac.to_vec(), mac.to_vec())),
-        (Kind::Ip4 | Kind::Ip6 | Kind::Mac, _) => None,
+        (Kind::Ip4 | Kind::Ip6 | Kind::Target | Kind::Mac, _) => None,
         (kind, Value::Number(from, to)) => {
             let length = length(kind)?;
             let fit = |number: u32| {
@@ -129,7 +129,7 @@ fn value(kind: Kind, from: &[u8], to: &[u8]) -> Option<Value> {
             let address = |octets: &[u8]| octets.first_chunk::<4>().copied().map(Ipv4Addr::from);
             Some(Value::Ip4(address(from)?, address(to)?))
         }
-        Kind::Ip6 => {
+        Kind::Ip6 | Kind::Target => {
             let address = |octets: &[u8]| octets.first_chunk::<16>().copied().map(Ipv6Addr::from);
             Some(Value::Ip6(address(from)?, address(to)?))
         }

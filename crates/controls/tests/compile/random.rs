@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use stockade_controls::firewall::check::{Verdict, compare};
 use stockade_controls::firewall::compile::{self, Slot};
+use stockade_controls::firewall::decide::World;
 use stockade_controls::firewall::policy::{Policy, Side};
 use stockade_profile::{Profile, parse};
 
@@ -68,10 +70,10 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 /// A profile of rules that are sound together: one that is not is left out.
-fn profiles() -> impl Strategy<Value = Profile> {
+fn profiles(most: usize) -> impl Strategy<Value = Profile> {
     let head = "schema = 1\n[device]\nmanufacturer = \"It's \\u0022quoted\\u0022; flush ruleset\"\nmodel = \"x-1\"\n\
                 version = 1\nclass = \"linux\"\n";
-    proptest::collection::vec(rule(), 0..24).prop_map(move |rules| {
+    proptest::collection::vec(rule(), 0..most).prop_map(move |rules| {
         let mut text = head.to_owned();
         for rule in rules {
             let longer = format!("{text}{rule}");
@@ -83,14 +85,14 @@ fn profiles() -> impl Strategy<Value = Profile> {
     })
 }
 
-/// A process for every case: so many, and no more.
-fn each(check: impl Fn(Profile)) {
+/// So many cases, for a process runs or many packets are tried in each.
+fn each(cases: u32, most: usize, check: impl Fn(Profile)) {
     let mut runner = TestRunner::new(Config {
-        cases: 48,
+        cases,
         failure_persistence: None,
         ..Config::default()
     });
-    let ran = runner.run(&profiles(), |profile| {
+    let ran = runner.run(&profiles(most), |profile| {
         check(profile);
         Ok(())
     });
@@ -98,9 +100,22 @@ fn each(check: impl Fn(Profile)) {
 }
 
 #[test]
+fn any_device_is_compiled_to_what_its_policy_means() {
+    each(6, 5, |profile| {
+        let policy = Policy::of(&profile, &home(), Side::Device);
+        let ruleset = compile::device(&policy, &home(), Slot::A);
+        let verdict = compare(&ruleset, &policy, &home(), &World::default());
+        assert!(
+            matches!(verdict, Verdict::Same { .. }),
+            "{verdict}\n{ruleset}"
+        );
+    });
+}
+
+#[test]
 fn the_kernel_holds_any_device() {
     if can_run_nft() {
-        each(|profile| {
+        each(48, 24, |profile| {
             let policy = Policy::of(&profile, &home(), Side::Device);
             let ruleset = compile::device(&policy, &home(), Slot::B);
             assert!(!ruleset.to_string().contains("flush"));
@@ -112,7 +127,7 @@ fn the_kernel_holds_any_device() {
 #[test]
 fn the_kernel_holds_any_guard() {
     if can_run_nft() {
-        each(|profile| {
+        each(48, 24, |profile| {
             let ruleset = compile::guard(&plan(&[profile], vec![device(10, model("x-1"))]));
             assert!(!ruleset.to_string().contains("quoted"));
             comes_back(&ruleset);

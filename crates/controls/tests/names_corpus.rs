@@ -1,8 +1,4 @@
 //! Every message that a fuzzer ever found worth keeping still holds.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test does"
-)]
 
 use std::path::Path;
 

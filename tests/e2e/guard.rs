@@ -416,3 +416,50 @@ fn a_mud_file_announced_by_lldp_is_fetched() -> Result<()> {
     drop(daemon.wait());
     held
 }
+
+#[test]
+fn a_device_that_the_gateway_quarantines_is_isolated_on_the_lan() -> Result<()> {
+    if unable(&PROGRAMS) {
+        return Ok(());
+    }
+    let mut lan = home(1)?;
+    lan.up()?;
+    lan.cli(&["profile", "install", &lan.profile("camera", 1, CAMERA)?])?;
+    lan.cli(&["device", "add", "--model", "camera", "porch"])?;
+    // The gateway hands its profiles to the guard.
+    eventually("the guard has the profile", Duration::from_secs(10), || {
+        let models = lan.cli(&["guard", "models"]).unwrap_or_default();
+        Ok(models.contains("camera").then_some(()))
+    })?;
+    lan.cli(&[
+        "guard",
+        "add",
+        &mac(1),
+        "--model",
+        "camera",
+        "--device",
+        "porch",
+    ])?;
+    let address = IpAddr::from(lan.lease(1, &[])?);
+    lan.bound(1, address)?;
+    lan.enter(1)?;
+    ensure!(reaches(&format!("{CLOUD}:8000")));
+    lan.cli(&["device", "quarantine", "porch", "--reason", "odd"])?;
+    lan.told(1, "isolated with porch")?;
+    lan.enter(1)?;
+    ensure!(
+        !reaches(&format!("{CLOUD}:8000")),
+        "quarantined at the gateway, free on the LAN"
+    );
+    ensure!(reaches(&format!("{GATEWAY}:8883")), "it can not be mended");
+    let (code, text) = lan.ends(&["guard", "release", &mac(1)])?;
+    ensure!(
+        code != Some(0) && text.contains("stockade device release porch"),
+        "{text}"
+    );
+    lan.cli(&["device", "release", "porch"])?;
+    lan.told(1, "no longer isolated")?;
+    lan.enter(1)?;
+    ensure!(reaches(&format!("{CLOUD}:8000")), "after the release");
+    Ok(())
+}

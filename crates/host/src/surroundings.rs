@@ -88,7 +88,7 @@ pub fn look(profile: &Profile, told: &Told) -> Result<Surroundings, Surroundings
         told.gateway.clone()
     };
     let resolvers = if told.resolver.is_empty() {
-        resolvers(&RESOLVERS.map(Path::new), &own)?
+        system_resolvers(&own)?
     } else {
         told.resolver.clone()
     };
@@ -132,6 +132,11 @@ fn distinct<T: PartialEq + ToString>(list: Vec<T>) -> Vec<T> {
     }
     kept.sort_by_key(ToString::to_string);
     kept
+}
+
+/// The name servers that this machine asks, apart from itself; `own` are its addresses.
+pub fn system_resolvers(own: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
+    resolvers(&RESOLVERS.map(Path::new), own)
 }
 
 /// The name servers of the first file that names one on another machine.

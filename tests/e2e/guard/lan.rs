@@ -138,6 +138,15 @@ impl Lan {
 
     /// Starts the guard and waits until it answers.
     pub(crate) fn guard(&mut self, settings: &str) -> Result<()> {
+        self.start(&["guard", "run"], settings)
+    }
+
+    /// Starts the gateway, which starts the guard, and waits until that answers.
+    pub(crate) fn up(&mut self) -> Result<()> {
+        self.start(&["up"], "")
+    }
+
+    fn start(&mut self, command: &[&str], settings: &str) -> Result<()> {
         let config = self.folder.path().join("stockade.toml");
         fs_err::write(
             &config,
@@ -160,7 +169,8 @@ impl Lan {
             .arg(stockade()?)
             .arg("--data")
             .arg(self.data())
-            .args(["guard", "run", "--config"])
+            .args(command)
+            .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -223,6 +233,12 @@ impl Lan {
 
     /// Gives the guard a profile of this model.
     pub(crate) fn install(&self, model: &str, version: u32, rules: &str) -> Result<()> {
+        let file = self.profile(model, version, rules)?;
+        self.cli(&["guard", "install", &file]).map(drop)
+    }
+
+    /// A profile of this model, as a file.
+    pub(crate) fn profile(&self, model: &str, version: u32, rules: &str) -> Result<String> {
         let file = self.folder.path().join(format!("{model}.toml"));
         fs_err::write(
             &file,
@@ -231,8 +247,7 @@ impl Lan {
                  class = \"agentless\"\n{rules}"
             ),
         )?;
-        self.cli(&["guard", "install", &file.display().to_string()])
-            .map(drop)
+        Ok(file.display().to_string())
     }
 
     /// A device asks for an address and takes it; `says` are further arguments of the client.
@@ -316,7 +331,7 @@ pub(crate) fn reaches(to: &str) -> bool {
     let Ok(to) = to.parse::<SocketAddr>() else {
         return false;
     };
-    TcpStream::connect_timeout(&to, Duration::from_millis(700)).is_ok()
+    TcpStream::connect_timeout(&to, Duration::from_secs(1)).is_ok()
 }
 
 /// A TCP server where the calling thread is, which sends back what comes; it lives as long as the test's process.

@@ -37,11 +37,12 @@ pub(super) async fn get(
     let signature = found.signature.map(|signature| signature.bytes);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = UnixTime::since_unix_epoch(since.map_err(|error| error.to_string())?);
-    read(&found.file.bytes, signature.as_deref(), signers, now)
+    read(url, &found.file.bytes, signature.as_deref(), signers, now)
 }
 
 /// What the bytes mean. A signature that is there and wrong is worse than none: the file is refused.
 fn read(
+    url: &HttpsUrl,
     file: &[u8],
     signature: Option<&[u8]>,
     signers: &Anchors,
@@ -64,7 +65,10 @@ fn read(
         }
     };
     let read = mud::read(file).map_err(|error| chain(&error))?;
-    let imported = mud::import(&read, &ImportOptions::default());
+    let mut imported = mud::import(&read, &ImportOptions::default());
+    // The address that the device announced and we asked counts, whatever the file says of itself and wherever it was
+    // redirected to: by it others are of the same manufacturer or not (RFC 8520 §4.2).
+    imported.came_from(url);
     let count = imported.count();
     let lines = imported.report(false);
     let report = notes.into_iter().chain(lines);

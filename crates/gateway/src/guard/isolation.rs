@@ -9,8 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What of the interface is set, below `/proc/sys/net`.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("ipv4/conf/{}/proxy_arp_pvlan", "1"),
+    // An answer in another's place is otherwise held back by up to 0.8 s, and connections begin with it.
+    ("ipv4/neigh/{}/proxy_delay", "0"),
     ("ipv4/conf/{}/send_redirects", "0"),
     // A redirect is also sent where all interfaces say so.
     ("ipv4/conf/all/send_redirects", "0"),
@@ -163,6 +165,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let files = [
             ("proc/sys/net/ipv4/conf/br0/proxy_arp_pvlan", "0\n"),
+            ("proc/sys/net/ipv4/neigh/br0/proxy_delay", "80\n"),
             ("proc/sys/net/ipv4/conf/br0/send_redirects", "1\n"),
             ("proc/sys/net/ipv4/conf/all/send_redirects", "1\n"),
             ("proc/sys/net/ipv4/conf/br0/arp_ignore", "0\n"),

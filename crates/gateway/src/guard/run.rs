@@ -9,6 +9,7 @@ use std::time::Duration;
 use stockade_host::capture::CaptureError;
 use stockade_host::dns::Event;
 use stockade_host::fetch::{FetchError, Fetcher};
+use stockade_host::surroundings::system_resolvers;
 use stockade_profile::{HttpsUrl, LinkAddress};
 use stockade_store::{DataDir, DataDirError, Sqlite, StoreError};
 use time::OffsetDateTime;
@@ -72,6 +73,9 @@ pub enum StartError {
     /// The DNS forwarder.
     #[error(transparent)]
     Names(#[from] names::NamesError),
+    /// The system's name servers.
+    #[error("cannot find out which name servers this machine asks; name them in [guard] resolvers")]
+    Resolvers(#[source] std::io::Error),
     /// The socket.
     #[error("cannot make the socket {path}")]
     Socket {
@@ -147,6 +151,7 @@ impl Guard {
     pub async fn start(dir: &DataDir, settings: GuardSettings) -> Result<Self, StartError> {
         let interface = settings.interface.as_str().to_owned();
         let standing = facts::standing(&interface)?;
+        let settings = with_resolvers(settings, &standing)?;
         let kept = Kept::new(Arc::new(Sqlite::open(&dir.join("guard.sqlite"))?));
         let mut core = Core::new(standing, settings.mud.policy);
         kept.restore(&mut core)?;
@@ -235,8 +240,9 @@ impl Guard {
         if let Some(serving) = serving {
             serving.abort();
         }
-        // What was only seen is worth a write.
-        let last = self.core.handle_tick(now());
+        // What was only seen is worth a write. Places are for the next start: rules that were taken away stay so.
+        let mut last = self.core.handle_tick(now());
+        last.retain(is_write);
         self.perform(last);
         Ok(ended)
     }
@@ -520,6 +526,17 @@ fn is_write(action: &Action) -> bool {
             | Action::SaveFile(_)
             | Action::ForgetFile(_)
     )
+}
+
+/// The system's name servers, where none are named.
+fn with_resolvers(
+    mut settings: GuardSettings,
+    standing: &Standing,
+) -> Result<GuardSettings, StartError> {
+    if settings.resolvers.is_empty() {
+        settings.resolvers = system_resolvers(&standing.own).map_err(StartError::Resolvers)?;
+    }
+    Ok(settings)
 }
 
 /// Isolates the ports, once it is written down how they were.

@@ -5,7 +5,9 @@
     reason = "these comments are help texts, read without markdown"
 )]
 
+pub(crate) mod learn;
 pub(crate) mod mud;
+pub(crate) mod time;
 
 use std::path::PathBuf;
 
@@ -176,6 +178,8 @@ pub(crate) enum Profile {
     FromMud(mud::FromMud),
     /// Make a MUD file of a profile, signed (CMS) if a key is given
     ToMud(mud::ToMud),
+    /// Make a profile of what a device was seen to do, in captures or on an interface
+    Learn(learn::Learn),
     /// Give the running gateway a profile; an older version is refused
     Install {
         /// A profile in TOML, or a signed one

@@ -5,6 +5,7 @@ pub(crate) mod device;
 pub(crate) mod events;
 pub(crate) mod mud;
 pub(crate) mod profile;
+pub(crate) mod profile_learn;
 pub(crate) mod vault;
 
 use serde_json::Value;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use stockade_profile::{Checked, Profile, Severity, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
-use super::{field, items, mud};
+use super::{field, items, mud, profile_learn};
 use crate::admin::Admin;
 use crate::args;
 use crate::out::{Out, table};
@@ -27,6 +27,7 @@ pub(crate) async fn run(
         args::Profile::Verify { file, key } => verify(out, file, key)?,
         args::Profile::FromMud(asked) => return mud::from(out, json, asked),
         args::Profile::ToMud(asked) => return mud::to(out, json, &read(&asked.file)?, asked),
+        args::Profile::Learn(asked) => return profile_learn::run(out, json, asked).await,
         args::Profile::Install { file } => install(out, admin, file).await?,
         args::Profile::List => list(out, admin, json).await?,
     }

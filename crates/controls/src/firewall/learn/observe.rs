@@ -337,6 +337,11 @@ fn is_for_hosts(ends: &Ends) -> bool {
     }
 }
 
+/// Neighbour and listener discovery: that the device speaks it as well does not mean that it hears what routers hear.
+fn is_link_message(ends: &Ends) -> bool {
+    ends.protocol == protocol::ICMPV6 && matches!(ends.icmp, Some((130..=137 | 143, _)))
+}
+
 /// The groups that a report names: IGMP versions 1 and 2 (RFC 2236 §2) and 3 (RFC 3376 §4.2).
 fn joined(report: &[u8], groups: &mut BTreeSet<IpAddr>) {
     let mut add = |bytes: [u8; 4]| {
@@ -430,7 +435,7 @@ impl Finish<'_> {
             }
             if ends.peer.is_unspecified() && ends.icmp.is_none() {
                 self.astray = self.astray.saturating_add(talk.packets);
-            } else if listens || is_for_hosts(ends) {
+            } else if is_for_hosts(ends) || (listens && !is_link_message(ends)) {
                 self.push(ends, talk, Direction::In, false);
             }
         }

@@ -12,6 +12,8 @@ use crate::firewall::surroundings::Surroundings;
 
 /// How many addresses and stations are kept.
 const MAX: usize = 4096;
+/// How many hosts behind a station are kept: enough that one is surely elsewhere.
+const SOURCES: usize = 64;
 
 /// What frames tell about the place.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +23,8 @@ pub(super) struct Place {
     masks: BTreeMap<Ipv4Addr, Ipv4Addr>,
     /// Addresses that other stations claimed.
     stations: BTreeMap<MacBytes, BTreeSet<IpAddr>>,
-    /// Stations that sent packets of hosts elsewhere.
-    forwarding: BTreeSet<MacBytes>,
+    /// Stations that sent packets of hosts with public addresses, and some of those.
+    forwarding: BTreeMap<MacBytes, BTreeSet<IpAddr>>,
     routers: BTreeSet<IpAddr>,
     servers: BTreeSet<IpAddr>,
     resolvers: BTreeSet<IpAddr>,
@@ -107,7 +109,10 @@ impl Place {
                 add(&mut self.own, source);
             }
         } else if !is_private(source) && self.forwarding.len() < MAX {
-            self.forwarding.insert(sender);
+            let sources = self.forwarding.entry(sender).or_default();
+            if sources.len() < SOURCES {
+                sources.insert(source);
+            }
         }
     }
 
@@ -156,7 +161,11 @@ impl Place {
         let local = self.local(&own);
         let near = |address: &IpAddr| local.iter().any(|network| network.contains(*address));
         let mut gateway = self.routers.clone();
-        for mac in &self.forwarding {
+        for (mac, sources) in &self.forwarding {
+            // A network may have public addresses of its own.
+            if sources.iter().all(near) {
+                continue;
+            }
             let claimed = self.stations.get(mac).into_iter().flatten();
             gateway.extend(claimed.filter(|it| near(it)));
         }

@@ -26,8 +26,11 @@ const PLAIN: &str = "table inet lab {
 }
 ";
 
+/// A packet, and where it must come out.
+type Fate = (Start, IpAddr, IpAddr, Transport, Option<Seen>);
+
 /// What becomes of packets under [`PLAIN`].
-fn plain(v6: bool) -> Result<Vec<(Start, IpAddr, IpAddr, Transport, Option<Seen>)>> {
+fn plain(v6: bool) -> Result<Vec<Fate>> {
     let syn = |from, to| Transport::Tcp { from, to, flags: 2 };
     let udp = |to| Transport::Udp { from: 5, to };
     let device: IpAddr = if v6 { "fd07::10" } else { "192.168.7.10" }.parse()?;

@@ -5,4 +5,5 @@ pub mod mud;
 pub mod oracle;
 pub mod packet;
 pub mod port;
+pub mod probes;
 pub mod space;

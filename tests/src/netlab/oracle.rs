@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::mud::{EVERY_PORT, Mud, Opener, Opening, Peer, Ports};
+use super::mud::{EVERY_PORT, Opener, Opening, Peer, Ports};
 use super::packet::Transport;
 
 /// What MUD's words mean in the lab.
@@ -51,9 +51,9 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Oracle<'a> {
     /// Who may open what.
-    pub openings: Vec<Opening>,
+    pub openings: &'a [Opening],
     places: &'a Places,
-    authority: String,
+    authority: &'a str,
 }
 
 /// The host of a URL, without its port.
@@ -64,37 +64,39 @@ pub fn authority(url: &str) -> String {
 }
 
 impl<'a> Oracle<'a> {
-    /// The file in the place.
-    pub fn new(mud: &Mud, places: &'a Places) -> Self {
+    /// The openings of a file with a URL of this host, in the place.
+    pub fn new(openings: &'a [Opening], authority: &'a str, places: &'a Places) -> Self {
         Self {
-            openings: mud.openings(),
+            openings,
             places,
-            authority: authority(&mud.url),
+            authority,
         }
     }
 
-    /// What the file says to a packet.
-    pub fn answer(&self, question: &Question) -> Answer {
-        let fits = |opening: &&Opening| self.fits(opening, question);
-        let first = self.openings.iter().find(fits);
-        let dns = matches!(
-            question.transport,
-            Transport::Tcp { to: 53, .. } | Transport::Udp { to: 53, .. }
-        );
-        if dns && question.opener == Opener::Device && self.places.forwarder {
-            // A server that the file names by its address is asked directly.
-            let direct = first.is_some_and(|opening| {
-                opening.accepts && matches!(opening.peer, Peer::Network(..))
-            });
-            return if direct {
-                Answer::Passes
-            } else {
-                Answer::Forwarder
-            };
+    /// What the file says to a packet. `direct` says that any file of the place names this DNS server by its address: then the
+    /// question goes there, if it may.
+    pub fn answer(&self, question: &Question, direct: bool) -> Answer {
+        let to = match question.transport {
+            Transport::Tcp { to, .. } | Transport::Udp { to, .. } => Some(to),
+            Transport::Icmp { .. } | Transport::Other(_) => None,
+        };
+        let out = question.opener == Opener::Device;
+        if to == Some(53) && out && self.places.forwarder && !direct {
+            return Answer::Forwarder;
         }
+        let mut fitting = self
+            .openings
+            .iter()
+            .filter(|opening| self.fits(opening, question));
+        let first = fitting.next();
+        let narrow = |opening: &Opening| opening.accepts && opening.peer != Peer::Any;
+        // A rule about everybody does not mean DNS that nobody can see.
+        let hidden = out && to == Some(853) && !first.is_some_and(narrow) && !fitting.any(narrow);
         match first {
             Some(opening)
-                if opening.accepts && opens(question.transport, question.peer.is_ipv6()) =>
+                if opening.accepts
+                    && !hidden
+                    && opens(question.transport, question.peer.is_ipv6()) =>
             {
                 Answer::Passes
             }
@@ -146,7 +148,7 @@ impl<'a> Oracle<'a> {
                 .any(|(network, prefix)| inside(address, *network, *prefix)),
             Peer::Controller(uri) => among(places.controllers.get(uri)),
             Peer::MyController => places.my_controllers.contains(&address),
-            Peer::SameManufacturer => among(places.manufacturers.get(&self.authority)),
+            Peer::SameManufacturer => among(places.manufacturers.get(self.authority)),
             Peer::Manufacturer(host) => among(places.manufacturers.get(host)),
             Peer::Model(url) => among(places.models.get(url)),
         }
@@ -169,7 +171,7 @@ impl<'a> Oracle<'a> {
                 .collect(),
             Peer::Controller(uri) => some(places.controllers.get(uri)),
             Peer::MyController => places.my_controllers.clone(),
-            Peer::SameManufacturer => some(places.manufacturers.get(&self.authority)),
+            Peer::SameManufacturer => some(places.manufacturers.get(self.authority)),
             Peer::Manufacturer(host) => some(places.manufacturers.get(host)),
             Peer::Model(url) => some(places.models.get(url)),
         };

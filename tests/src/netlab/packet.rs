@@ -153,7 +153,12 @@ pub fn number(packet: &[u8]) -> Option<u32> {
         6 => 40 + usize::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?])),
         _ => return None,
     };
-    tail(packet.get(..length)?)
+    // An error or a redirect has the packet that it is about at its end (RFC 792, RFC 4443 §3, RFC 4861 §4.6.3).
+    let about_another = match packet.first()? >> 4 {
+        4 => *packet.get(9)? == 1 && matches!(packet.get(20)?, 3 | 5 | 11 | 12),
+        _ => *packet.get(6)? == 58 && matches!(packet.get(40)?, 1..=4 | 137),
+    };
+    tail(packet.get(..length)?).filter(|_| !about_another)
 }
 
 /// The lab's number at the very end of these bytes.

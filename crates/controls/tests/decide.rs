@@ -8,6 +8,7 @@ use stockade_controls::firewall::decide::{
 use stockade_controls::firewall::names::MARK;
 use stockade_controls::firewall::policy::{Policy, RuleId, Side};
 use stockade_controls::firewall::surroundings::{Group, Surroundings};
+use stockade_profile::Direction::{In, Out};
 use stockade_profile::{Direction, Profile, parse};
 
 const HEAD: &str = "schema = 1\n[device]\nmanufacturer = \"Acme\"\nmodel = \"cam-2\"\nversion = 1\nclass = \"linux\"\n\
@@ -21,7 +22,7 @@ fn home() -> Surroundings {
     Surroundings {
         own: vec![at("192.168.1.20")],
         gateway: vec![at("192.168.1.1"), at("fe80::1")],
-        local: vec!["192.168.1.0/24".parse().unwrap()],
+        local: vec!["192.168.1.0/24".parse().expect("it is sound")],
         resolvers: vec![at("192.168.1.1")],
         forwarder: Some(5355),
         ..Surroundings::default()
@@ -39,8 +40,8 @@ fn policy(rules: &str) -> Policy {
 /// The first packet of a flow, from where it can come from.
 fn probe(direction: Direction, peer: &str, protocol: u8, port: u16) -> Probe {
     let source = match direction {
-        Direction::In => AddressType::Unicast,
-        Direction::Out => AddressType::Local,
+        In => AddressType::Unicast,
+        Out => AddressType::Local,
     };
     Probe {
         direction,
@@ -83,8 +84,6 @@ fn allowed(id: RuleId) -> Decision {
 
 const NO_RULE: Decision = Decision::Refused(Reason::NoRule);
 const SPOOFED: Decision = Decision::Refused(Reason::Spoofed);
-use Direction::{In, Out};
-
 const CAMERA: &str = "[[firewall.in]]\nfrom = \"local-network\"\nprotocol = \"tcp\"\nport = 443\n\
     [[firewall.out]]\nto = \"gateway\"\nprotocol = \"tcp\"\nport = 8883\n";
 
@@ -160,8 +159,8 @@ fn what_fits_no_flow_is_refused_whatever_the_rules() {
 
 #[test]
 fn a_source_that_can_not_be_there_is_refused_even_in_an_open_flow() {
-    let policy = policy(CAMERA);
     use AddressType::{Anycast, Broadcast, Local, Multicast};
+    let policy = policy(CAMERA);
     for source in [Local, Broadcast, Anycast, Multicast] {
         for state in [State::New, State::Established] {
             let mut spoofed = probe(In, "192.168.1.7", 6, 443);
@@ -196,7 +195,7 @@ fn a_name_is_the_addresses_that_it_has_now() {
     let to = probe(Out, "203.0.113.7", 6, 443);
     assert_eq!(said(&policy, &to), NO_RULE);
     let mut world = World::default();
-    let name = "cloud.example.org".parse().unwrap();
+    let name = "cloud.example.org".parse().expect("it is sound");
     world.names.insert(name, [at("203.0.113.7")].into());
     assert_eq!(decide(&policy, &world, &to), allowed(RuleId::Out(1)));
     let other = probe(Out, "203.0.113.8", 6, 443);
@@ -207,14 +206,18 @@ fn a_name_is_the_addresses_that_it_has_now() {
 fn a_service_rule_is_for_that_service_alone() {
     let camera = stockade_controls::firewall::nft::CgroupPath::new("system.slice/camera.service");
     let around = Surroundings {
-        services: [("camera".parse().unwrap(), camera.unwrap())].into(),
+        services: [(
+            "camera".parse().expect("it is sound"),
+            camera.expect("it is sound"),
+        )]
+        .into(),
         ..home()
     };
     let rule = "[[firewall.out]]\nto = \"gateway\"\nprotocol = \"tcp\"\nport = 8883\nservice = \"camera\"\n";
     let here = Policy::of(&profile(rule), &around, Side::Device);
     let mut from = probe(Out, "192.168.1.1", 6, 8883);
     assert_eq!(said(&here, &from), NO_RULE);
-    from.service = Some("camera".parse().unwrap());
+    from.service = Some("camera".parse().expect("it is sound"));
     assert_eq!(said(&here, &from), allowed(RuleId::Out(1)));
     // Without its cgroup the rule allows nothing, and says so.
     let elsewhere = Policy::of(&profile(rule), &home(), Side::Device);
@@ -315,7 +318,7 @@ fn only_the_gateway_gives_addresses() {
 #[test]
 fn a_model_is_whom_the_guard_knows_and_on_a_device_whom_it_is_told() {
     let rule = "[[firewall.in]]\nfrom = \"model:siren-1\"\nprotocol = \"tcp\"\nport = 80\n";
-    let siren = || Group::Model("siren-1".parse().unwrap());
+    let siren = || Group::Model("siren-1".parse().expect("it is sound"));
     let guard = Policy::of(&profile(rule), &home(), Side::Guard);
     let from = probe(In, "192.168.1.7", 6, 80);
     assert_eq!(said(&guard, &from), NO_RULE);
@@ -337,7 +340,7 @@ fn in_quarantine_a_device_reaches_its_menders_and_nobody_else() {
     ));
     let ill = Policy::quarantine(Some(&camera), &home(), &[8443, 8444]);
     let mut world = World::default();
-    let source = "updates.acme.example".parse().unwrap();
+    let source = "updates.acme.example".parse().expect("it is sound");
     world.names.insert(source, [at("203.0.113.9")].into());
     let out = |peer, port| decide(&ill, &world, &probe(Out, peer, 6, port));
     assert_eq!(out("192.168.1.1", 8444), allowed(RuleId::Builtin("repair")));

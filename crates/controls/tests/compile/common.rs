@@ -9,13 +9,16 @@ use stockade_controls::firewall::readback;
 const NFT: &str = "/usr/sbin/nft";
 
 /// Whether nft can be run here in a namespace of its own; says so if not.
-pub fn can_run_nft() -> bool {
+pub(crate) fn can_run_nft() -> bool {
     let ran = Command::new("unshare")
         .args(["-n", NFT, "list", "ruleset"])
         .output();
     let can = ran.is_ok_and(|ran| ran.status.success());
     if !can {
-        println!("skipped: needs root, unshare and {NFT}");
+        #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+        {
+            println!("skipped: needs root, unshare and {NFT}");
+        }
     }
     can
 }
@@ -41,12 +44,12 @@ fn inside(script: &str, input: &str) -> Output {
 }
 
 /// Loads a ruleset into an empty kernel and reads it back.
-pub fn through_the_kernel(ruleset: &Ruleset) -> Ruleset {
+pub(crate) fn through_the_kernel(ruleset: &Ruleset) -> Ruleset {
     loaded(ruleset, &ruleset.replacing(&Ruleset::default()))
 }
 
 /// The same in parts; one after the other they are what one transaction would be.
-pub fn in_parts_through_the_kernel(ruleset: &Ruleset, most: usize) -> Ruleset {
+pub(crate) fn in_parts_through_the_kernel(ruleset: &Ruleset, most: usize) -> Ruleset {
     let (first, texts) = ruleset.split(most);
     let mut text = first.replacing(&Ruleset::default());
     text.push_str(&texts.concat());
@@ -72,7 +75,7 @@ fn loaded(ruleset: &Ruleset, text: &str) -> Ruleset {
 }
 
 /// The ruleset as a comparison sees it: what nft leaves out of its JSON is left out, and time has passed.
-pub fn comparable(mut ruleset: Ruleset) -> Ruleset {
+pub(crate) fn comparable(mut ruleset: Ruleset) -> Ruleset {
     ruleset
         .tables
         .sort_by_key(|table| (table.family, table.name.clone()));
@@ -88,7 +91,7 @@ pub fn comparable(mut ruleset: Ruleset) -> Ruleset {
 }
 
 /// That the kernel holds what was written.
-pub fn comes_back(ruleset: &Ruleset) {
+pub(crate) fn comes_back(ruleset: &Ruleset) {
     let read = comparable(through_the_kernel(ruleset));
     let written = comparable(ruleset.clone());
     let lines = |ruleset: &Ruleset| ruleset.to_string().lines().map(str::to_owned).collect();

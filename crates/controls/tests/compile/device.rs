@@ -10,7 +10,7 @@ use stockade_profile::{Profile, parse};
 
 use crate::common::{can_run_nft, comes_back};
 
-pub fn profile(name: &str) -> Profile {
+pub(crate) fn profile(name: &str) -> Profile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../profiles")
         .join(name);
@@ -18,13 +18,19 @@ pub fn profile(name: &str) -> Profile {
 }
 
 /// A flat with one network.
-pub fn home() -> Surroundings {
+pub(crate) fn home() -> Surroundings {
     Surroundings {
-        own: vec!["192.168.1.20".parse().unwrap(), "fe80::20".parse().unwrap()],
-        gateway: vec!["192.168.1.1".parse().unwrap(), "fe80::1".parse().unwrap()],
-        gateway_link: Some("02:00:00:00:00:01".parse().unwrap()),
-        local: vec!["192.168.1.0/24".parse().unwrap()],
-        resolvers: vec!["192.168.1.1".parse().unwrap()],
+        own: vec![
+            "192.168.1.20".parse().expect("it is sound"),
+            "fe80::20".parse().expect("it is sound"),
+        ],
+        gateway: vec![
+            "192.168.1.1".parse().expect("it is sound"),
+            "fe80::1".parse().expect("it is sound"),
+        ],
+        gateway_link: Some("02:00:00:00:00:01".parse().expect("it is sound")),
+        local: vec!["192.168.1.0/24".parse().expect("it is sound")],
+        resolvers: vec!["192.168.1.1".parse().expect("it is sound")],
         forwarder: Some(5355),
         ..Surroundings::default()
     }
@@ -107,9 +113,9 @@ fn everything() -> Profile {
 }
 
 fn with_everything() -> Surroundings {
-    let camera = CgroupPath::new("camera").unwrap();
+    let camera = CgroupPath::new("camera").expect("it is sound");
     Surroundings {
-        services: [("camera".parse().unwrap(), camera)].into(),
+        services: [("camera".parse().expect("it is sound"), camera)].into(),
         ..home()
     }
 }
@@ -117,7 +123,7 @@ fn with_everything() -> Surroundings {
 #[test]
 fn the_rules_of_a_camera_are_these() {
     let around = Surroundings {
-        interfaces: vec!["eth0".parse().unwrap()],
+        interfaces: vec!["eth0".parse().expect("it is sound")],
         ..home()
     };
     insta::assert_snapshot!(compiled(&profile("cam-2.toml"), &around));
@@ -150,7 +156,7 @@ fn the_kernel_holds_what_was_written() {
         comes_back(&compiled(&profile(name), &Surroundings::default()));
     }
     let around = Surroundings {
-        interfaces: vec!["lo".parse().unwrap()],
+        interfaces: vec!["lo".parse().expect("it is sound")],
         services: std::collections::BTreeMap::new(),
         ..home()
     };
@@ -163,7 +169,7 @@ fn a_trial_comes_back_too() {
         return;
     }
     let around = Surroundings {
-        interfaces: vec!["lo".parse().unwrap()],
+        interfaces: vec!["lo".parse().expect("it is sound")],
         ..home()
     };
     let new = compiled(&profile("cam-2.toml"), &around);

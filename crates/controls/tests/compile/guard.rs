@@ -13,12 +13,15 @@ use crate::device::profile;
 const REPAIR: [u16; 3] = [8443, 8444, 8883];
 
 fn gateway() -> Surroundings {
-    let own: Vec<IpAddr> = vec!["192.168.1.1".parse().unwrap(), "fe80::1".parse().unwrap()];
+    let own: Vec<IpAddr> = vec![
+        "192.168.1.1".parse().expect("it is sound"),
+        "fe80::1".parse().expect("it is sound"),
+    ];
     Surroundings {
         own: own.clone(),
         gateway: own,
-        local: vec!["192.168.0.0/16".parse().unwrap()],
-        resolvers: vec!["192.168.1.1".parse().unwrap()],
+        local: vec!["192.168.0.0/16".parse().expect("it is sound")],
+        resolvers: vec!["192.168.1.1".parse().expect("it is sound")],
         forwarder: Some(5355),
         ..Surroundings::default()
     }
@@ -87,30 +90,30 @@ ethertype = 0x0006
 peer = "02:00:00:00:00:09"
 "#;
 
-pub fn device(number: u8, role: Role) -> Guarded {
+pub(crate) fn device(number: u8, role: Role) -> Guarded {
     let v6 = format!("fe80::{number:x}");
     Guarded {
         mac: LinkAddress::new([2, 0, 0, 0, 1, number]),
         addresses: vec![
             Ipv4Addr::new(192, 168, 1, number).into(),
-            v6.parse().unwrap(),
+            v6.parse().expect("it is sound"),
         ],
         role,
     }
 }
 
-pub fn model(name: &str) -> Role {
-    Role::Model(name.parse().unwrap())
+pub(crate) fn model(name: &str) -> Role {
+    Role::Model(name.parse().expect("it is sound"))
 }
 
-pub fn plan(profiles: &[Profile], devices: Vec<Guarded>) -> GuardPlan {
+pub(crate) fn plan(profiles: &[Profile], devices: Vec<Guarded>) -> GuardPlan {
     let around = gateway();
     let models = profiles.iter().map(|profile| {
         let model = Model::of(profile, &around, &REPAIR);
         (profile.device.model.clone(), model)
     });
     GuardPlan {
-        interfaces: vec!["lo".parse().unwrap()],
+        interfaces: vec!["lo".parse().expect("it is sound")],
         models: models.collect(),
         around,
         devices,
@@ -130,7 +133,10 @@ fn house() -> GuardPlan {
         device(11, model("siren-1")),
         device(12, model("speaker")),
         device(13, model("never-heard-of")),
-        device(14, Role::Quarantined(Some("cam-2".parse().unwrap()))),
+        device(
+            14,
+            Role::Quarantined(Some("cam-2".parse().expect("it is sound"))),
+        ),
         device(15, Role::Quarantined(None)),
         device(16, Role::Trusted),
     ];
@@ -170,7 +176,7 @@ fn a_device_is_its_elements_and_nothing_else() {
 fn quarantine_changes_verdicts_and_takes_groups_away() {
     let plan = house();
     let well = compile::elements(&plan, &device(20, model("cam-2")));
-    let ill = Role::Quarantined(Some("cam-2".parse().unwrap()));
+    let ill = Role::Quarantined(Some("cam-2".parse().expect("it is sound")));
     let ill = compile::elements(&plan, &device(20, ill));
     let keys = |changes: &[compile::Change], maps: bool| -> Vec<String> {
         let of = changes
@@ -193,7 +199,7 @@ fn quarantine_changes_verdicts_and_takes_groups_away() {
 fn an_address_belongs_to_one_device() {
     let mut plan = house();
     let mut thief = device(30, model("speaker"));
-    thief.addresses = vec!["192.168.1.10".parse().unwrap()];
+    thief.addresses = vec!["192.168.1.10".parse().expect("it is sound")];
     plan.devices.push(thief);
     let mut ruleset = compile::guard(&plan);
     let to4 = set_of(

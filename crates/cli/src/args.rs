@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod learn;
+pub(crate) mod guard;
 pub(crate) mod mud;
 pub(crate) mod time;
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Profiles: check, sign, verify, install
     #[command(subcommand)]
     Profile(Profile),
+    /// The LAN guard: devices that can run nothing of ours
+    #[command(subcommand)]
+    Guard(guard::Guard),
     /// Data the vault keeps
     #[command(subcommand)]
     Vault(Vault),

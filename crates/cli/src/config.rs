@@ -1,5 +1,7 @@
 //! `stockade.toml`: strict, every default here, with its unit in its name or type.
 
+mod guard;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use stockade_gateway::name::TrustDomain;
 use stockade_profile::VerifyingKey;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+pub(crate) use self::guard::Guard;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -24,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) enrolment: Enrolment,
     pub(crate) quarantine: Quarantine,
     pub(crate) storage: Storage,
+    /// The LAN guard; none without this section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guard: Option<Guard>,
     pub(crate) log: Log,
 }
 
@@ -138,6 +145,7 @@ impl Default for Config {
             storage: Storage {
                 durability: Durability::Commit,
             },
+            guard: None,
             log: Log {
                 level: "warn".to_owned(),
                 format: LogFormat::Text,

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 
 use crate::admin::Admin;
 use crate::args::{self, Cli, Command};
-use crate::commands::{ca, device, events, profile, vault};
+use crate::commands::{ca, device, events, guard, profile, vault};
 use crate::config::Config;
 use crate::out::Out;
 use crate::{demo, server, up};
@@ -22,6 +22,9 @@ pub(crate) const INCOMPLETE: u8 = 3;
 
 /// Does it.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Guard(args::guard::Guard::Run(_)) = &cli.command {
+        guard::run::give_up_rights()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -39,6 +42,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up::run(out, &data, &up).await?,
         Command::Device(command) => device::run(out, &admin, json, &command).await?,
         Command::Profile(command) => return profile::run(out, &admin, json, &command).await,
+        Command::Guard(command) => return guard::run(out, &data, json, &command).await,
         Command::Vault(command) => vault::run(out, &admin, json, &command).await?,
         Command::Ca(command) => ca::run(out, &data, json, &command).await?,
         Command::Config(command) => config(out, &command)?,

@@ -1,6 +1,7 @@
 //! Gateway, vault and console in one process.
 
 mod addresses;
+mod guard;
 mod kept;
 mod tasks;
 
@@ -168,6 +169,16 @@ impl Server {
             est: self.listen.est,
             ca_fingerprint: self.ca_fingerprint.clone(),
         }
+    }
+
+    /// Starts the LAN guard beside the gateway, and tells it what the registry decides.
+    pub(crate) fn start_guard(&mut self, config: Option<PathBuf>) {
+        let data = self.data.path().to_owned();
+        let stopped = self.stop.subscribe();
+        self.tasks
+            .spawn(guard::keep_running(data.clone(), config, stopped.clone()));
+        self.tasks
+            .spawn(guard::inform(data, Arc::clone(&self.registry), stopped));
     }
 
     /// A directory in the data directory.

@@ -1,6 +1,6 @@
 //! `stockade up`: start, say what a person needs, tell what happens, stop in good order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,6 +33,9 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
     );
 
     let mut server = Server::start(&config, data).await?;
+    if config.guard.is_some() {
+        server.start_guard(config_file(data, up));
+    }
     let mut events = server.events.watch();
     if up.demo {
         demo::install_profiles(&server.registry)?;
@@ -77,12 +80,15 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
 }
 
 fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
-    let usual = data.join("stockade.toml");
-    match &up.config {
-        Some(file) => Config::read(file),
-        None if usual.exists() => Config::read(&usual),
+    match config_file(data, up) {
+        Some(file) => Config::read(&file),
         None => Ok(Config::default()),
     }
+}
+
+fn config_file(data: &Path, up: &Up) -> Option<PathBuf> {
+    let usual = data.join("stockade.toml");
+    up.config.clone().or_else(|| usual.exists().then_some(usual))
 }
 
 /// Every connection is an open file. The usual soft limit of 1,024 is there for programs that use select(2).
@@ -94,7 +100,7 @@ fn raise_open_files() {
     }
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn start_log(config: &Config) -> anyhow::Result<()> {
     // rustls warns of what peers send: that is for the events, once, and not for the log.
     let filter =
         tracing_subscriber::EnvFilter::try_new(format!("rustls=error,{}", config.log.level))

@@ -1,9 +1,5 @@
 //! `stockade guard …`
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are help texts, read without markdown"
-)]
 
 use std::net::IpAddr;
 use std::path::PathBuf;

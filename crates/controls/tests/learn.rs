@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
+use proptest::prelude::*;
 use stockade_controls::firewall::learn::{
     Class, Header, Learned, Observation, Observer, Rule, judge, learn,
 };
@@ -358,4 +359,28 @@ fn a_device_that_scans_gets_no_profile_that_nobody_could_read() {
         "3000 rules are more than a profile may have (a profile has at most 262144 bytes, this has 326360); \
          does the device scan? Learn from other captures"
     );
+}
+
+proptest! {
+    #[test]
+    fn packets_with_any_bytes_changed_are_learned_or_left_out(
+        changes in prop::collection::vec((0..24_usize, 0..120_usize, any::<u8>()), 1..40),
+    ) {
+        let mut wire = lamp();
+        for (frame, place, byte) in changes {
+            if let Some(it) = wire.frames.get_mut(frame).and_then(|it| it.bytes.get_mut(place)) {
+                *it = byte;
+            }
+        }
+        let seen = [wire.watched()];
+        let learned = learn(&header(), &seen).unwrap();
+        let read = stockade_profile::parse(&learned.to_toml());
+        prop_assert_eq!(read.as_ref(), Ok(&learned.profile));
+        let judged = judge(&learned.profile, &seen, &[]);
+        for refused in judged.refused {
+            let flow = refused.flow.to_string();
+            let left_out = learned.left_out.iter().any(|it| it.starts_with(&flow));
+            prop_assert!(left_out, "{} is refused", flow);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The guard's tables for what is not IP: ARP and other frames.
 
+use stockade_profile::Direction;
+
 use super::super::super::nft::{
     Comment, Family as TableFamily, Field, Hook, Kind, Rule, Statement, Table, Value, Verdict,
 };
@@ -56,13 +58,15 @@ impl Writer<'_> {
             within(&[destination, kind, source], set::FRAMES_IN_FROM),
             dropped(),
         ]);
-        let ways = [
-            (Hook::Ingress, name("frames_from")),
-            (Hook::Egress, name("frames_to")),
-        ];
+        let mut ways = vec![(Hook::Ingress, name("frames_from"))];
+        let mut inner = vec![chain(name("frames_from"), ingress.collect())];
+        // What the gateway sends is its own affair until a profile speaks of it; not every kernel has this hook.
+        if self.speaks_of_frames_in() {
+            ways.push((Hook::Egress, name("frames_to")));
+            inner.push(chain(name("frames_to"), egress.collect()));
+        }
         let mut chains = frame_hooks(&self.plan.interfaces, &ways);
-        chains.push(chain(name("frames_from"), ingress.collect()));
-        chains.push(chain(name("frames_to"), egress.collect()));
+        chains.extend(inner);
         let (mac, ethertype) = (Kind::Mac, Kind::EtherType);
         let set = |set, key: &[Kind]| plain_set(name(set), key.to_vec(), false);
         Table {
@@ -76,5 +80,11 @@ impl Writer<'_> {
             ],
             chains,
         }
+    }
+
+    fn speaks_of_frames_in(&self) -> bool {
+        let models = self.plan.models.values();
+        let mut frames = models.flat_map(|model| &model.policy.frames);
+        frames.any(|(_, frame)| frame.direction == Direction::In && frame.ethertype.get() != EAPOL)
     }
 }

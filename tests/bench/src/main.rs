@@ -38,6 +38,15 @@ const EMPTY: &str = "table inet empty {
 }
 ";
 
+/// The same with a DNS redirect as the guard has one: address translation costs each flow something, asked for or not.
+const REDIRECT: &str = "table inet empty {
+ chain dns {
+  type nat hook prerouting priority -100; policy accept;
+  iifname \"lan\" udp dport 53 redirect to :5355
+ }
+}
+";
+
 /// What was asked for.
 struct Settings {
     devices: usize,
@@ -104,19 +113,20 @@ const PARTS: [(&str, Part); 2] = [
 #[derive(Default)]
 struct Seen {
     empty: Vec<Rates>,
+    redirect: Vec<Rates>,
     ours: Vec<Rates>,
     loads: Vec<Cost>,
 }
 
 impl Seen {
-    /// Ours, the empty chain, and ours in percent of it: the middle of the rounds.
-    fn rates(&self, part: Part) -> (f64, f64, f64) {
+    /// Ours, what is beside it, and ours in percent of that: the middle of the rounds.
+    fn beside(&self, others: &[Rates], part: Part) -> (f64, f64, f64) {
         let of = |rates: &[Rates]| traffic::middle(rates.iter().map(part).collect());
-        let shares = self.ours.iter().zip(&self.empty);
-        let shares = shares.map(|(ours, empty)| part(ours) / part(empty) * 100.0);
+        let shares = self.ours.iter().zip(others);
+        let shares = shares.map(|(ours, other)| part(ours) / part(other) * 100.0);
         (
             of(&self.ours),
-            of(&self.empty),
+            of(others),
             traffic::middle(shares.collect()),
         )
     }
@@ -142,7 +152,7 @@ impl Seen {
             .aim("<= 32 MB", memory * 1024 <= 32_000_000),
         ];
         for (what, part) in PARTS {
-            let (ours, empty, share) = self.rates(part);
+            let (ours, empty, share) = self.beside(&self.empty, part);
             let linear = part(&linear.rates);
             rows.push(
                 Row::new(
@@ -152,6 +162,12 @@ impl Seen {
                 )
                 .aim(">= 80 % of empty", share >= 80.0),
             );
+            let (_, redirect, share) = self.beside(&self.redirect, part);
+            rows.push(Row::new(
+                "  beside as empty a chain and a DNS redirect",
+                format!("{share:.0} %"),
+                &format!("{redirect:.0}/s"),
+            ));
         }
         rows
     }
@@ -226,6 +242,9 @@ fn kernel_rows(
     for _ in 0..settings.amount.rounds {
         kernel::load_text(EMPTY)?;
         seen.empty
+            .push(traffic::through(cables, &flows, settings.amount)?);
+        kernel::load_text(REDIRECT)?;
+        seen.redirect
             .push(traffic::through(cables, &flows, settings.amount)?);
         kernel::clear()?;
         seen.loads.push(ours.load(folder)?);

@@ -15,7 +15,7 @@ struct Needed {
     why: &'static str,
 }
 
-const NEEDED: [Needed; 8] = [
+const NEEDED: [Needed; 17] = [
     Needed {
         program: "openssl",
         package: "openssl",
@@ -50,6 +50,51 @@ const NEEDED: [Needed; 8] = [
         program: "faketime",
         package: "faketime",
         why: "gives the gateway a clock that is wrong",
+    },
+    Needed {
+        program: "nft",
+        package: "nftables",
+        why: "loads the firewall's rules in namespaces of the tests' own",
+    },
+    Needed {
+        program: "ip",
+        package: "iproute2",
+        why: "makes the networks between those namespaces",
+    },
+    Needed {
+        program: "conntrack",
+        package: "conntrack",
+        why: "shows and forgets flows",
+    },
+    Needed {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        why: "is the DNS and DHCP server of another maker",
+    },
+    Needed {
+        program: "lldpd",
+        package: "lldpd",
+        why: "announces MUD URLs as a device would",
+    },
+    Needed {
+        program: "tcpdump",
+        package: "tcpdump",
+        why: "writes captures for `profile learn`",
+    },
+    Needed {
+        program: "unshare",
+        package: "util-linux",
+        why: "gives a test a network and mounts of its own",
+    },
+    Needed {
+        program: "script",
+        package: "bsdutils",
+        why: "gives a command a terminal",
+    },
+    Needed {
+        program: "prlimit",
+        package: "util-linux",
+        why: "bounds the memory of a program under test",
     },
     Needed {
         program: "python3",

@@ -14,8 +14,8 @@ use super::super::policy::{Allow, Policy};
 use super::super::surroundings::{Group, Surroundings};
 use super::line::{Scope, lines, spans};
 use super::link::{
-    advertised, arp_rules, arp_table, foreign_sources, frame_hooks, frame_rules, link_messages,
-    link_rules, open_flows, source_routes,
+    advertised, arp_rules, arp_table, errors, established, foreign_sources, frame_hooks,
+    frame_rules, link_messages, link_rules, source_routes,
 };
 use super::{LOG_GROUP, Slot, TABLE, accept, base, chain, goto, named, refusal};
 
@@ -116,7 +116,8 @@ impl Writer<'_> {
         ]));
         let unicast = Statement::is_not(Field::SourceType, [Value::number(1_u32)]);
         rules.push(Rule::new([unicast, goto(&spoofed)]));
-        rules.extend(open_flows(&refused));
+        rules.push(established());
+        rules.extend(errors(&refused));
         let (allowed, sets) = self.allowed(Direction::In, &refused);
         rules.extend(allowed);
         rules.push(Rule::new([goto(&refused)]));
@@ -160,7 +161,8 @@ impl Writer<'_> {
             goto(&refused),
         ]));
         rules.extend(foreign_sources(&spoofed));
-        rules.extend(open_flows(&refused));
+        rules.push(established());
+        rules.extend(errors(&refused));
         let (allowed, sets) = self.allowed(Direction::Out, &refused);
         rules.extend(allowed);
         rules.push(Rule::new([goto(&refused)]));
@@ -226,12 +228,11 @@ impl Writer<'_> {
         if self.around.interfaces.is_empty() {
             return None;
         }
-        let ways = [
-            (Hook::Ingress, self.name("ingress")),
-            (Hook::Egress, self.name("egress")),
-        ];
+        let names = [self.name("ingress"), self.name("egress")];
+        let [ingress, egress] = names.clone().map(|name| vec![Rule::new([goto(&name)])]);
+        let ways = [(Hook::Ingress, ingress), (Hook::Egress, egress)];
         let mut chains = frame_hooks(&self.around.interfaces, &ways);
-        for (direction, (_, name)) in [Direction::In, Direction::Out].into_iter().zip(ways) {
+        for (direction, name) in [Direction::In, Direction::Out].into_iter().zip(names) {
             chains.push(chain(name, frame_rules(&self.policy.frames, direction)));
         }
         Some(Table {

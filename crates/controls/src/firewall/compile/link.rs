@@ -33,15 +33,19 @@ pub(super) fn source_routes(refused: &Ident) -> Vec<Rule> {
     .into()
 }
 
-/// Open flows and errors about them pass; what is left behind these rules opens a flow.
-pub(super) fn open_flows(refused: &Ident) -> Vec<Rule> {
+/// Packets of an open flow pass.
+pub(super) fn established() -> Rule {
+    Rule::new([Statement::state(States::ESTABLISHED), accept()])
+}
+
+/// Errors about open flows pass; what is left behind these rules opens a flow.
+pub(super) fn errors(refused: &Ident) -> Vec<Rule> {
     let number = |kind: &u8| Value::number(*kind);
     let errors6 = Value::Number((*ERRORS6.start()).into(), (*ERRORS6.end()).into());
     let related = || Statement::state(States::RELATED);
     let errors4 = Statement::is(Field::IcmpType, ERRORS4.iter().map(number));
     let errors6 = Statement::is(Field::Icmp6Type, [errors6]);
     vec![
-        Rule::new([Statement::state(States::ESTABLISHED), accept()]),
         Rule::new([related(), errors4, accept()]),
         Rule::new([related(), errors6, accept()]),
         Rule::new([
@@ -152,11 +156,11 @@ pub(super) fn frame_rules(frames: &[(RuleId, Frame)], direction: Direction) -> V
     rules
 }
 
-/// The hooks for frames of these interfaces; `ways` are the chains for each direction.
-pub(super) fn frame_hooks(interfaces: &[InterfaceName], ways: &[(Hook, Ident)]) -> Vec<Chain> {
+/// The hooks for frames of these interfaces, each with the rules of its way.
+pub(super) fn frame_hooks(interfaces: &[InterfaceName], ways: &[(Hook, Vec<Rule>)]) -> Vec<Chain> {
     let mut chains = Vec::new();
     for interface in interfaces {
-        for (hook, inner) in ways {
+        for (hook, rules) in ways {
             let ours = match hook {
                 Hook::Egress => "egress_",
                 _ => "ingress_",
@@ -170,7 +174,7 @@ pub(super) fn frame_hooks(interfaces: &[InterfaceName], ways: &[(Hook, Ident)]) 
                     device: Some(interface.clone()),
                     policy: End::Drop,
                 }),
-                rules: vec![Rule::new([goto(inner)])],
+                rules: rules.clone(),
             });
         }
     }

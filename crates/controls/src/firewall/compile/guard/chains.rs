@@ -13,7 +13,9 @@ use super::super::super::policy::{Allow, Policy};
 use super::super::super::surroundings::Group;
 use super::super::device::{encrypted_dns, redirects};
 use super::super::line::{Scope, group_set, lines};
-use super::super::link::{advertised, link_messages, link_rules, open_flows, source_routes};
+use super::super::link::{
+    advertised, errors, established, link_messages, link_rules, source_routes,
+};
 use super::super::{
     GUARD_LOG_GROUP, GUARD_TABLE, accept, base, chain, goto, named, plain_set, refusal,
 };
@@ -75,13 +77,13 @@ impl Writer<'_> {
         let mut chains = self.hooks();
         chains.extend([
             from_lan(),
-            to_lan(),
             out_lan(),
             self.deliver(),
             self.link_from(),
             self.link_to(),
             self.unknown(),
         ]);
+        chains.extend(to_lan());
         chains.extend(Self::trusted());
         let mut write = |prefix: &Prefix<'_>, policy: &Policy| {
             for direction in [Direction::Out, Direction::In] {
@@ -229,11 +231,12 @@ impl Writer<'_> {
         let refused = name("unknown_refused");
         let policy = Policy::unknown(&self.plan.around, self.plan.notice);
         let known = Statement::in_set([Field::Ip6Source], name(set::KNOWN6));
-        let mut rules = vec![
+        let mut rules = source_routes(&refused);
+        rules.extend([
             Rule::new([known, goto(&refused)]),
             Rule::new([link_messages(), goto(&name("link_from"))]),
             Rule::new([Statement::state(States::INVALID), goto(&refused)]),
-        ];
+        ]);
         let scope = self.scope("unknown_".to_owned(), Verdict::Accept);
         let of = |allow: &&Allow| allow.direction == Direction::Out && !is_link_rule(allow);
         for allow in policy.allow.iter().filter(of) {
@@ -246,17 +249,9 @@ impl Writer<'_> {
     /// The owner's devices: out to everything; in from each other and from the gateway.
     fn trusted() -> [Chain; 2] {
         let (out, inward) = (name("out_refused"), name("in_refused"));
-        let from = vec![
-            Rule::new([link_messages(), goto(&name("link_from"))]),
-            Rule::new([Statement::state(States::INVALID), goto(&out)]),
-            Rule::new([Statement::state(States::ESTABLISHED), accept()]),
-            Rule::new([goto(&name("deliver"))]),
-        ];
-        let mut to = vec![
-            Rule::new([link_messages(), goto(&name("link_to"))]),
-            Rule::new([Statement::state(States::INVALID), goto(&inward)]),
-        ];
-        to.extend(open_flows(&inward));
+        let mut from = before_rules(&name("link_from"), &out);
+        from.push(Rule::new([goto(&name("deliver"))]));
+        let mut to = before_rules(&name("link_to"), &inward);
         let gateway = Statement::is(Field::SourceType, [Value::number(2_u32)]);
         let each_other = Statement::in_set([Field::EtherSource], name(set::TRUSTED));
         to.push(Rule::new([each_other, accept()]));
@@ -280,11 +275,7 @@ impl Writer<'_> {
             Direction::Out => ("link_from", name("out_refused"), deliver),
             Direction::In => ("link_to", name("in_refused"), Verdict::Accept),
         };
-        let mut rules = vec![
-            Rule::new([link_messages(), goto(&name(link))]),
-            Rule::new([Statement::state(States::INVALID), goto(&refused)]),
-        ];
-        rules.extend(open_flows(&refused));
+        let mut rules = before_rules(&name(link), &refused);
         if direction == Direction::Out && policy.forwarded {
             rules.extend(self.forwarded());
         }
@@ -326,28 +317,47 @@ impl Writer<'_> {
 
 /// What a device sends: to the gateway, to another device, or beyond. Who is in no map is unknown.
 fn from_lan() -> Chain {
-    let mut rules = source_routes(&name("out_refused"));
     let from4 = vmap(&[Field::EtherSource, Field::Ip4Source], set::FROM4);
     let from6 = vmap(&[Field::EtherSource, Field::Ip6Source], set::FROM6);
-    rules.push(Rule::new([from4]));
-    rules.push(Rule::new([from6]));
-    rules.push(Rule::new([goto(&name("unknown"))]));
-    chain(name("from_lan"), rules)
+    let unknown = goto(&name("unknown"));
+    let rules = [from4, from6, unknown].map(|it| Rule::new([it]));
+    chain(name("from_lan"), rules.into())
 }
 
 /// What comes from beyond. A flow's first packet must come from where its source is reached.
-fn to_lan() -> Chain {
+fn to_lan() -> [Chain; 2] {
     let (refused, spoofed) = (name("in_refused"), name("in_spoofed"));
-    let new = || Statement::state(States::NEW);
+    let new = Verdict::Jump(name("to_lan_new")).into();
+    let rules = vec![
+        Rule::new([Statement::state(States::NEW), new]),
+        Rule::new([vmap(&[Field::Ip4Destination], set::TO4)]),
+        Rule::new([vmap(&[Field::Ip6Destination], set::TO6)]),
+        Rule::new([goto(&refused)]),
+    ];
     let astray = Statement::missing(Field::ReversePath);
     let unicast = Statement::is_not(Field::SourceType, [Value::number(1_u32)]);
-    let mut rules = source_routes(&refused);
-    rules.push(Rule::new([new(), astray, goto(&spoofed)]));
-    rules.push(Rule::new([new(), unicast, goto(&spoofed)]));
-    rules.push(Rule::new([vmap(&[Field::Ip4Destination], set::TO4)]));
-    rules.push(Rule::new([vmap(&[Field::Ip6Destination], set::TO6)]));
-    rules.push(Rule::new([goto(&refused)]));
-    chain(name("to_lan"), rules)
+    let first = vec![
+        Rule::new([astray, goto(&spoofed)]),
+        Rule::new([unicast, goto(&spoofed)]),
+    ];
+    [
+        chain(name("to_lan"), rules),
+        chain(name("to_lan_new"), first),
+    ]
+}
+
+/// Before a role's own rules. An open flow first, for most packets are of one: who sends them is known by then, and a way
+/// that they say themselves the kernel does not go.
+fn before_rules(link: &Ident, refused: &Ident) -> Vec<Rule> {
+    let mut rules = vec![established()];
+    rules.extend(source_routes(refused));
+    rules.push(Rule::new([link_messages(), goto(link)]));
+    rules.push(Rule::new([
+        Statement::state(States::INVALID),
+        goto(refused),
+    ]));
+    rules.extend(errors(refused));
+    rules
 }
 
 /// What the gateway itself sends: a device's rules hold for it too; whom it does not guard it may reach.

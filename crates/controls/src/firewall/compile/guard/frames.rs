@@ -6,7 +6,7 @@ use super::super::super::nft::{
     Comment, Family as TableFamily, Field, Hook, Kind, Rule, Statement, Table, Value, Verdict,
 };
 use super::super::link::{arp_rules, arp_table, frame_hooks};
-use super::super::{GUARD_TABLE, accept, chain, plain_set};
+use super::super::{GUARD_TABLE, accept, plain_set};
 use super::chains::{Writer, name};
 use super::set;
 
@@ -58,15 +58,12 @@ impl Writer<'_> {
             within(&[destination, kind, source], set::FRAMES_IN_FROM),
             dropped(),
         ]);
-        let mut ways = vec![(Hook::Ingress, name("frames_from"))];
-        let mut inner = vec![chain(name("frames_from"), ingress.collect())];
+        let mut ways = vec![(Hook::Ingress, ingress.collect())];
         // What the gateway sends is its own affair until a profile speaks of it; not every kernel has this hook.
         if self.speaks_of_frames_in() {
-            ways.push((Hook::Egress, name("frames_to")));
-            inner.push(chain(name("frames_to"), egress.collect()));
+            ways.push((Hook::Egress, egress.collect()));
         }
-        let mut chains = frame_hooks(&self.plan.interfaces, &ways);
-        chains.extend(inner);
+        let chains = frame_hooks(&self.plan.interfaces, &ways);
         let (mac, ethertype) = (Kind::Mac, Kind::EtherType);
         let set = |set, key: &[Kind]| plain_set(name(set), key.to_vec(), false);
         Table {

@@ -4,9 +4,8 @@ mod pcap;
 mod pcapng;
 mod source;
 
+use core::time::Duration;
 use std::fmt;
-use std::io::Read;
-use std::time::Duration;
 
 use source::{Source, fault_at};
 
@@ -110,21 +109,32 @@ pub enum CaptureFault {
     /// More interfaces than anyone has.
     #[error("more than {} interfaces in a section", pcapng::MAX_INTERFACES)]
     Interfaces,
-    /// The input can not be read.
-    #[error("the input can not be read: {0}")]
-    Read(std::io::Error),
 }
 
-/// A capture's frames, in their order; memory stays that of one frame.
+/// A capture that is handed in piece by piece; memory stays that of a piece and a frame.
 ///
-/// An error ends the frames. An input that ends within a frame (the program that captured was killed, a disk was full) is no
-/// error: [`Reader::cut_at`] says so afterwards.
-#[derive(Debug)]
-pub struct Reader<R> {
-    source: Source<R>,
-    format: Format,
-    ended: bool,
-    cut_at: Option<u64>,
+/// ```
+/// # use stockade_wire::capture::{CaptureError, Decoder};
+/// # fn read(pieces: &[&[u8]]) -> Result<(), CaptureError> {
+/// let mut decoder = Decoder::default();
+/// for piece in pieces {
+///     decoder.push(piece);
+///     while let Some(frame) = decoder.next_frame()? {
+///         println!("{} bytes", frame.bytes.len());
+///     }
+/// }
+/// if let Some(at) = decoder.finish()? {
+///     println!("the last frame, at byte {at}, is cut");
+/// }
+/// # Ok(())
+/// # }
+/// # assert!(read(&[]).is_err());
+/// ```
+#[derive(Debug, Default)]
+pub struct Decoder {
+    source: Source,
+    format: Option<Format>,
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -135,10 +145,8 @@ enum Format {
 
 /// Why no frame comes.
 enum Stop {
-    /// The input ended where a frame could have begun.
-    End,
-    /// The input ended within something that began here.
-    Cut(u64),
+    /// It needs bytes that are not there yet.
+    More,
     Fault(CaptureError),
 }
 
@@ -148,33 +156,59 @@ impl From<CaptureError> for Stop {
     }
 }
 
-impl<R: Read> Reader<R> {
-    /// Reads the header, which says which format it is.
-    pub fn new(input: R) -> Result<Self, CaptureError> {
-        let mut source = Source::new(input);
-        let opened = open(&mut source);
-        let format = opened.map_err(|stop| match stop {
-            Stop::Fault(error) => error,
-            Stop::End | Stop::Cut(_) => CaptureError {
-                offset: source.offset(),
-                fault: CaptureFault::Empty,
-            },
-        })?;
-        Ok(Self {
-            source,
-            format,
-            ended: false,
-            cut_at: None,
-        })
+impl Decoder {
+    /// The next piece of the input. Take all frames out before the next one.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.source.push(bytes);
     }
 
-    /// Where the last, incomplete frame began, if the input ended within one.
-    pub fn cut_at(&self) -> Option<u64> {
-        self.cut_at
+    /// The next frame; none if it needs more bytes. Nothing follows an error.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, CaptureError> {
+        while !self.failed {
+            let mark = self.source.mark();
+            match self.step() {
+                Ok(None) => {}
+                Ok(frame) => return Ok(frame),
+                Err(Stop::More) => {
+                    self.source.go_back(mark);
+                    break;
+                }
+                Err(Stop::Fault(error)) => {
+                    self.failed = true;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The header, a block or a frame.
+    fn step(&mut self) -> Result<Option<Frame>, Stop> {
+        match &mut self.format {
+            None => {
+                self.format = Some(open(&mut self.source)?);
+                Ok(None)
+            }
+            Some(Format::Pcap(pcap)) => pcap.next(&mut self.source).map(Some),
+            Some(Format::Pcapng(pcapng)) => pcapng.next(&mut self.source),
+        }
+    }
+
+    /// There is no more input. Where the last frame began, if the input ended within one: that is no error, for whoever
+    /// captured may have been killed, or a disk was full.
+    pub fn finish(self) -> Result<Option<u64>, CaptureError> {
+        if self.failed {
+            return Ok(None);
+        }
+        let begun = self.source.begun();
+        if self.format.is_none() {
+            return Err(fault_at(self.source.offset(), CaptureFault::Empty));
+        }
+        Ok(begun)
     }
 }
 
-fn open<R: Read>(source: &mut Source<R>) -> Result<Format, Stop> {
+fn open(source: &mut Source) -> Result<Format, Stop> {
     let magic: [u8; 4] = source.array()?;
     match magic {
         [0x0a, 0x0d, 0x0d, 0x0a] => pcapng::Pcapng::open(source).map(Format::Pcapng),
@@ -186,29 +220,57 @@ fn open<R: Read>(source: &mut Source<R>) -> Result<Format, Stop> {
     }
 }
 
-impl<R: Read> Iterator for Reader<R> {
+/// The frames of a capture that is all there.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    decoder: Option<Decoder>,
+    cut_at: Option<u64>,
+}
+
+/// How much of it is handed to the decoder at a time.
+const PIECE: usize = 65_536;
+
+impl<'a> Reader<'a> {
+    /// Frames of these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            decoder: Some(Decoder::default()),
+            cut_at: None,
+        }
+    }
+
+    /// Where the last, incomplete frame began, if the input ended within one; known when there are no more frames.
+    pub fn cut_at(&self) -> Option<u64> {
+        self.cut_at
+    }
+}
+
+impl Iterator for Reader<'_> {
     type Item = Result<Frame, CaptureError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.source),
-            Format::Pcapng(pcapng) => pcapng.next(&mut self.source),
-        };
-        match next {
-            Ok(frame) => return Some(Ok(frame)),
-            Err(Stop::End) => self.ended = true,
-            Err(Stop::Cut(at)) => {
-                self.ended = true;
-                self.cut_at = Some(at);
+        loop {
+            match self.decoder.as_mut()?.next_frame() {
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Ok(None) if self.rest.is_empty() => {
+                    match self.decoder.take()?.finish() {
+                        Ok(cut_at) => self.cut_at = cut_at,
+                        Err(error) => return Some(Err(error)),
+                    }
+                    return None;
+                }
+                Ok(None) => {
+                    let piece = self.rest.get(..PIECE).unwrap_or(self.rest);
+                    self.decoder.as_mut()?.push(piece);
+                    self.rest = self.rest.get(piece.len()..).unwrap_or_default();
+                }
+                Err(error) => {
+                    self.decoder = None;
+                    return Some(Err(error));
+                }
             }
-            Err(Stop::Fault(error)) => {
-                self.ended = true;
-                return Some(Err(error));
-            }
         }
-        None
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The options walked here are the few that are asked for; names and URLs come out as bytes, as a stranger wrote them.
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use crate::bytes::Bytes;
 use crate::packet::MacBytes;

@@ -5,7 +5,7 @@
 mod name;
 mod write;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::bytes::Bytes;
 

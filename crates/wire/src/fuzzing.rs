@@ -1,26 +1,41 @@
 //! The bodies of the fuzz targets: what must hold for any bytes.
 
-use crate::capture::{LinkType, MAX_FRAME, Reader};
+use crate::capture::{Decoder, LinkType, MAX_FRAME, Reader};
 use crate::dhcp::{Dhcp, Dhcp6};
 use crate::dns::Message;
 use crate::lldp::Lldp;
 use crate::packet::{self, Network};
 
-/// Reading a capture ends, and no frame is longer than the input or the limit.
+/// Reading a capture ends, no frame is longer than the input or the limit, and pieces of any size give the same.
 pub fn capture_read(data: &[u8]) {
-    let Ok(mut reader) = Reader::new(data) else {
-        return;
-    };
-    let mut bytes = 0;
-    for frame in reader.by_ref().flatten() {
+    let mut reader = Reader::new(data);
+    let (mut bytes, mut frames, mut failed) = (0, Vec::new(), false);
+    for frame in reader.by_ref() {
+        let Ok(frame) = frame else {
+            failed = true;
+            continue;
+        };
         assert!(frame.bytes.len() <= usize::try_from(MAX_FRAME).unwrap_or(usize::MAX));
         bytes = frame.bytes.len().saturating_add(bytes);
         let _any = packet::parse(frame.link, &frame.bytes);
+        frames.push(frame);
     }
     assert!(bytes <= data.len(), "frames are made of the input");
     assert!(reader.next().is_none(), "the end stays the end");
     if let Some(at) = reader.cut_at() {
         assert!(usize::try_from(at).is_ok_and(|at| at < data.len()));
+    }
+    let mut decoder = Decoder::default();
+    let mut again = Vec::new();
+    for piece in data.chunks(7) {
+        decoder.push(piece);
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            again.push(frame);
+        }
+    }
+    assert!(frames == again, "pieces do not matter");
+    if let (Ok(cut_at), false) = (decoder.finish(), failed) {
+        assert_eq!(cut_at, reader.cut_at());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Neighbour discovery (RFC 4861): who claims which IPv6 address, and who says it is a router.
 
-use std::net::Ipv6Addr;
+use core::net::Ipv6Addr;
 
 use crate::bytes::Bytes;
 use crate::packet::{Fragment, Ip, MacBytes, Transport, protocol};

@@ -2,7 +2,7 @@
 
 mod arp;
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use etherparse::{
     EtherType, IpNumber, LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice,

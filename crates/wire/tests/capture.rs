@@ -4,11 +4,10 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use std::io::Read;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stockade_wire::capture::{CaptureFault, Frame, LinkType, MAX_FRAME, Reader};
+use stockade_wire::capture::{CaptureFault, Decoder, Frame, LinkType, MAX_FRAME, Reader};
 
 /// Numbers in the order of the machine that wrote the capture.
 #[derive(Clone, Copy)]
@@ -82,22 +81,7 @@ fn enhanced(order: Order, interface: u32, stamp: u64, frame: &[u8]) -> Vec<u8> {
 }
 
 fn frames(file: &[u8]) -> Vec<Frame> {
-    let reader = Reader::new(file).unwrap();
-    reader.map(|frame| frame.unwrap()).collect()
-}
-
-/// An input that hands out a byte at a time, as a slow pipe does.
-struct Slow<'a>(&'a [u8]);
-
-impl Read for Slow<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some((first, rest)) = self.0.split_first() else {
-            return Ok(0);
-        };
-        self.0 = rest;
-        *buffer.first_mut().unwrap() = *first;
-        Ok(1)
-    }
+    Reader::new(file).map(|frame| frame.unwrap()).collect()
 }
 
 #[test]
@@ -157,10 +141,12 @@ fn an_input_that_comes_byte_by_byte_reads_the_same() {
         pcap(Order::Little, 0xa1b2_c3d4, &[&[1; 1500], &[2; 60]]),
         ng,
     ] {
-        let slow: Vec<Frame> = Reader::new(Slow(&file))
-            .unwrap()
-            .map(|frame| frame.unwrap())
-            .collect();
+        let (mut decoder, mut slow) = (Decoder::default(), Vec::new());
+        for byte in &file {
+            decoder.push(std::slice::from_ref(byte));
+            slow.extend(decoder.next_frame().unwrap());
+        }
+        assert_eq!(decoder.finish().unwrap(), None);
         assert_eq!(slow, frames(&file));
     }
 }
@@ -185,19 +171,18 @@ fn a_capture_cut_anywhere_gives_its_whole_frames_and_says_where_it_is_cut() {
     let old = pcap(Order::Little, 0xa1b2_c3d4, &[b"one!"]);
     for (file, header) in [(old, 24), (ng, ng_header)] {
         for cut in 0..file.len() {
-            match Reader::new(&file[..cut]) {
-                Ok(mut reader) => {
-                    assert!(reader.by_ref().all(|frame| frame.is_ok()), "cut at {cut}");
-                    // Between blocks, too.
-                    let whole = cut == header || (header > 28 && cut == 28);
-                    assert_eq!(reader.cut_at().is_some(), !whole, "cut at {cut}");
-                    assert!(reader.next().is_none());
-                }
-                Err(error) => {
+            let mut reader = Reader::new(&file[..cut]);
+            // Between blocks, too.
+            let whole = cut == header || (header > 28 && cut == 28);
+            match reader.by_ref().last() {
+                None => assert_eq!(reader.cut_at().is_some(), !whole, "cut at {cut}"),
+                Some(Err(error)) => {
                     assert!(matches!(error.fault, CaptureFault::Empty), "cut at {cut}");
                     assert!(cut < 28);
                 }
+                Some(Ok(frame)) => panic!("cut at {cut}: {frame:?}"),
             }
+            assert!(reader.next().is_none());
         }
     }
 }
@@ -206,7 +191,7 @@ fn a_capture_cut_anywhere_gives_its_whole_frames_and_says_where_it_is_cut() {
 fn lengths_that_lie_are_faults_with_their_place() {
     let mut huge = pcap(Order::Little, 0xa1b2_c3d4, &[b"fine"]);
     huge.extend([[0; 4], [0; 4], [0xff; 4], [0xff; 4]].concat());
-    let mut reader = Reader::new(&*huge).unwrap();
+    let mut reader = Reader::new(&huge);
     assert!(reader.next().unwrap().is_ok());
     let error = reader.next().unwrap().unwrap_err();
     assert_eq!(
@@ -218,14 +203,14 @@ fn lengths_that_lie_are_faults_with_their_place() {
     for length in [0_u32, 4, 11, 13, 0xffff_fff0] {
         let mut file = section(Order::Little);
         file.extend([6_u32.to_le_bytes(), length.to_le_bytes()].concat());
-        let fault = Reader::new(&*file).unwrap().next();
+        let fault = Reader::new(&file).next();
         let fault = fault.map(|frame| frame.unwrap_err().fault);
         assert!(matches!(fault, Some(CaptureFault::BlockLength(it)) if it == length));
     }
 
     let mut stranger = section(Order::Little);
     stranger.extend(enhanced(Order::Little, 3, 1, b"frame"));
-    let fault = Reader::new(&*stranger).unwrap().next().unwrap();
+    let fault = Reader::new(&stranger).next().unwrap();
     assert!(matches!(
         fault.unwrap_err().fault,
         CaptureFault::Interface(3)
@@ -234,7 +219,7 @@ fn lengths_that_lie_are_faults_with_their_place() {
 
 #[test]
 fn what_is_no_capture_is_told_as_what_it_is() {
-    let told = |bytes: &[u8]| Reader::new(bytes).unwrap_err().to_string();
+    let told = |bytes: &[u8]| Reader::new(bytes).next().unwrap().unwrap_err().to_string();
     assert_eq!(
         told(b"<html>"),
         "at byte 0: neither pcap nor pcapng (it begins with 3c68746d)"
@@ -260,4 +245,18 @@ proptest! {
         let behind = [&section(Order::Little)[..], &bytes].concat();
         stockade_wire::fuzzing::capture_read(&behind);
     }
+}
+
+#[test]
+fn a_long_block_that_nobody_knows_is_passed_over_without_being_kept() {
+    let mut file = section(Order::Little);
+    file.extend(interface(Order::Little, 1, b""));
+    file.extend(block(Order::Little, 0x0bad_0bad, &vec![7; 3_000_000]));
+    file.extend(enhanced(Order::Little, 0, 1, b"behind"));
+    assert_eq!(frames(&file)[0].bytes, b"behind");
+    // Cut within it: it began behind the two blocks before.
+    let begun = 28 + 20;
+    let mut reader = Reader::new(&file[..1_000_000]);
+    assert!(reader.next().is_none());
+    assert_eq!(reader.cut_at(), Some(begun));
 }

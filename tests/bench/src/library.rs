@@ -89,7 +89,7 @@ pub(crate) fn learning(captures: &Path) -> Result<Option<Row>> {
         let mut observations = Vec::new();
         for bytes in &captured {
             let mut observer = Observer::new(device);
-            let mut reader = Reader::new(bytes.as_slice())?;
+            let mut reader = Reader::new(bytes);
             while let Some(frame) = reader.next().transpose()? {
                 observer.frame(&frame);
             }

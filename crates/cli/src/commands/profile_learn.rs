@@ -1,6 +1,6 @@
 //! `stockade profile learn`
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use stockade_controls::firewall::learn::{
 };
 use stockade_host::capture::{Capture, CaptureOptions, Wanted};
 use stockade_profile::{HostName, LinkAddress};
-use stockade_wire::capture::Reader;
+use stockade_wire::capture::Decoder;
 
 use crate::args::learn::Learn;
 use crate::out::{self, Out, table};
@@ -22,6 +22,8 @@ use crate::run::FOUND;
 
 /// How long to wait for a frame before looking whether to stop.
 const TURN: Duration = Duration::from_millis(250);
+/// How much of a capture is read at a time.
+const PIECE: usize = 65_536;
 
 /// What was watched, and what a person should know about it.
 struct Watched {
@@ -86,7 +88,7 @@ pub(crate) async fn run(out: Out, as_json: bool, asked: &Learn) -> anyhow::Resul
 
 /// What the device did in a capture; one that can not be read to its end is an error, for nobody knows what is missing.
 fn read(path: &Path, device: LinkAddress) -> anyhow::Result<Watched> {
-    let (name, input): (_, Box<dyn Read>) = if path == Path::new("-") {
+    let (name, mut input): (_, Box<dyn Read>) = if path == Path::new("-") {
         (
             "standard input".to_owned(),
             Box::new(std::io::stdin().lock()),
@@ -98,13 +100,25 @@ fn read(path: &Path, device: LinkAddress) -> anyhow::Result<Watched> {
         )
     };
     let broken = || format!("{name} can not be read");
-    let mut reader = Reader::new(input).with_context(broken)?;
     let mut observer = Observer::new(device);
-    for frame in reader.by_ref() {
-        observer.frame(&frame.with_context(broken)?);
+    let mut decoder = Decoder::default();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = match input.read(&mut piece) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).with_context(broken),
+        };
+        decoder.push(piece.get(..count).unwrap_or_default());
+        while let Some(frame) = decoder.next_frame().with_context(broken)? {
+            observer.frame(&frame);
+        }
+        if count == 0 {
+            break;
+        }
     }
     let mut remarks = Vec::new();
-    if let Some(at) = reader.cut_at() {
+    if let Some(at) = decoder.finish().with_context(broken)? {
         remarks.push(format!(
             "{name} ends within a frame, at byte {at}: what follows is missing"
         ));

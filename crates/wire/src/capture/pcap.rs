@@ -1,7 +1,6 @@
 //! pcap (draft-ietf-opsawg-pcap).
 
-use std::io::Read;
-use std::time::Duration;
+use core::time::Duration;
 
 use super::source::{Source, fault_at};
 use super::{CaptureFault, Frame, LinkType, MAX_FRAME, Stop};
@@ -44,7 +43,7 @@ impl Order {
 
 impl Pcap {
     /// The file header (§4), whose magic number has been read.
-    pub(super) fn open<R: Read>(magic: [u8; 4], source: &mut Source<R>) -> Result<Self, Stop> {
+    pub(super) fn open(magic: [u8; 4], source: &mut Source) -> Result<Self, Stop> {
         let big = u32::from_be_bytes(magic);
         let known = |magic| match magic {
             0xa1b2_c3d4 => Some((1_000, 0)),
@@ -69,7 +68,7 @@ impl Pcap {
             header.take(12)?;
             Some((major, minor, order.u32(&mut header)?))
         };
-        let (major, minor, link) = fields().ok_or(Stop::End)?;
+        let (major, minor, link) = fields().ok_or(Stop::More)?;
         if major != 2 {
             let fault = CaptureFault::Version(major, minor);
             return Err(fault_at(4, fault).into());
@@ -84,21 +83,19 @@ impl Pcap {
     }
 
     /// A packet record (§5).
-    pub(super) fn next<R: Read>(&mut self, source: &mut Source<R>) -> Result<Frame, Stop> {
+    pub(super) fn next(&mut self, source: &mut Source) -> Result<Frame, Stop> {
         let start = source.offset();
         let header: [u8; 16] = source.array()?;
         let mut header = Bytes(&header);
-        let mut field = || self.order.u32(&mut header).ok_or(Stop::Cut(start));
+        let mut field = || self.order.u32(&mut header).ok_or(Stop::More);
         let (seconds, part, kept, original_len) = (field()?, field()?, field()?, field()?);
         if kept > MAX_FRAME {
             let fault = CaptureFault::FrameTooLong(kept);
             return Err(fault_at(start, fault).into());
         }
-        let mut body = || {
-            source.skip(self.more_header)?;
-            source.bytes(usize::try_from(kept).unwrap_or(usize::MAX))
-        };
-        let bytes = body().map_err(|stop| stop.within(start))?;
+        source.bytes(self.more_header)?;
+        let bytes = source.bytes(usize::try_from(kept).unwrap_or(usize::MAX))?;
+        let bytes = bytes.to_vec();
         let part = u64::from(part).saturating_mul(self.unit.into());
         Ok(Frame {
             time: Duration::from_secs(seconds.into()).saturating_add(Duration::from_nanos(part)),

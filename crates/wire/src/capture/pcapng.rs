@@ -1,7 +1,6 @@
 //! pcapng (draft-ietf-opsawg-pcapng).
 
-use std::io::Read;
-use std::time::Duration;
+use core::time::Duration;
 
 use super::pcap::Order;
 use super::source::{Source, fault_at};
@@ -64,20 +63,17 @@ impl Resolution {
 
 impl Pcapng {
     /// The first section header, whose kind has been read.
-    pub(super) fn open<R: Read>(source: &mut Source<R>) -> Result<Self, Stop> {
+    pub(super) fn open(source: &mut Source) -> Result<Self, Stop> {
         let mut fresh = Self {
             order: Order::Big,
             interfaces: Vec::new(),
         };
-        let start = 0;
-        fresh
-            .section(start, source)
-            .map_err(|stop| stop.within(start))?;
+        fresh.section(0, source)?;
         Ok(fresh)
     }
 
     /// Section Header Block (§4.1), after its kind. It alone says in which order the bytes of the section are.
-    fn section<R: Read>(&mut self, start: u64, source: &mut Source<R>) -> Result<(), Stop> {
+    fn section(&mut self, start: u64, source: &mut Source) -> Result<(), Stop> {
         let length: [u8; 4] = source.array()?;
         let magic: [u8; 4] = source.array()?;
         self.order = match u32::from_be_bytes(magic) {
@@ -88,9 +84,10 @@ impl Pcapng {
             }
         };
         let order = self.order;
-        let length = order.u32(&mut Bytes(&length)).ok_or(Stop::End)?;
+        let length = order.u32(&mut Bytes(&length)).ok_or(Stop::More)?;
         // Kind, length, magic, version, section length, and the length again.
-        let rest = usize_of(length).checked_sub(28).filter(|_| length % 4 == 0);
+        let sound = length % 4 == 0 && length <= MAX_BLOCK;
+        let rest = usize_of(length).checked_sub(28).filter(|_| sound);
         let Some(rest) = rest else {
             return Err(fault_at(start, CaptureFault::BlockLength(length)).into());
         };
@@ -103,8 +100,8 @@ impl Pcapng {
             return Err(fault_at(start, fault).into());
         }
         // The section's length, its options and the block's length once more.
-        source.skip(8)?;
-        source.skip(rest)?;
+        source.bytes(8)?;
+        source.bytes(rest)?;
         let again: [u8; 4] = source.array()?;
         if order.u32(&mut Bytes(&again)) != Some(length) {
             return Err(fault_at(start, CaptureFault::BlockLength(length)).into());
@@ -113,34 +110,29 @@ impl Pcapng {
         Ok(())
     }
 
-    /// The next block that holds a frame.
-    pub(super) fn next<R: Read>(&mut self, source: &mut Source<R>) -> Result<Frame, Stop> {
-        loop {
-            let start = source.offset();
-            let kind: [u8; 4] = source.array()?;
-            let found = self.block(start, kind, source);
-            if let Some(frame) = found.map_err(|stop| stop.within(start))? {
-                return Ok(frame);
-            }
-        }
+    /// The next block; a frame if it holds one.
+    pub(super) fn next(&mut self, source: &mut Source) -> Result<Option<Frame>, Stop> {
+        let start = source.offset();
+        let kind: [u8; 4] = source.array()?;
+        self.block(start, kind, source)
     }
 
     /// A block (§3.1) after its kind; a frame if it holds one.
-    fn block<R: Read>(
+    fn block(
         &mut self,
         start: u64,
         kind: [u8; 4],
-        source: &mut Source<R>,
+        source: &mut Source,
     ) -> Result<Option<Frame>, Stop> {
         let order = self.order;
-        let kind = order.u32(&mut Bytes(&kind)).ok_or(Stop::End)?;
+        let kind = order.u32(&mut Bytes(&kind)).ok_or(Stop::More)?;
         // The same in either order of bytes.
         if kind == SECTION_HEADER {
             self.section(start, source)?;
             return Ok(None);
         }
         let length: [u8; 4] = source.array()?;
-        let length = order.u32(&mut Bytes(&length)).ok_or(Stop::End)?;
+        let length = order.u32(&mut Bytes(&length)).ok_or(Stop::More)?;
         let bad_length = || Stop::from(fault_at(start, CaptureFault::BlockLength(length)));
         let body = usize_of(length).checked_sub(12);
         let Some(body) = body.filter(|_| length % 4 == 0) else {
@@ -150,21 +142,22 @@ impl Pcapng {
             kind,
             INTERFACE_DESCRIPTION | PACKET | SIMPLE_PACKET | ENHANCED_PACKET
         );
-        let content = if !wanted {
-            source.skip(body)?;
-            None
-        } else if length > MAX_BLOCK {
-            return Err(bad_length());
-        } else {
-            Some(source.bytes(body)?)
-        };
+        if length > MAX_BLOCK {
+            if wanted {
+                return Err(bad_length());
+            }
+            // Too long to be kept until its end is there, so its second length is not looked at.
+            source.pass_over(start, u64::from(length).saturating_sub(8));
+            return Ok(None);
+        }
+        let content = source.bytes(body)?.to_vec();
         let again: [u8; 4] = source.array()?;
         if order.u32(&mut Bytes(&again)) != Some(length) {
             return Err(bad_length());
         }
-        let Some(content) = content else {
+        if !wanted {
             return Ok(None);
-        };
+        }
         let content = Bytes(&content);
         let read = match kind {
             INTERFACE_DESCRIPTION => self.interface(content).map(|()| None),

@@ -1,104 +1,88 @@
-//! The input, and how far it has been read.
-
-use std::io::{ErrorKind, Read};
+//! The bytes that were handed in, and how far they have been read.
 
 use super::{CaptureError, CaptureFault, Stop};
 
-/// How much is asked of the input at a time.
-const CHUNK: usize = 65_536;
-
-#[derive(Debug)]
-pub(super) struct Source<R> {
-    input: R,
-    /// Read from the input and not yet handed out, from `used` on.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// Handed in; read up to `used`.
     buffer: Vec<u8>,
+    used: usize,
+    /// Where `used` is in the whole input.
+    offset: u64,
+    /// Bytes to pass over as they come, and where the block they belong to began.
+    skip: u64,
+    skip_from: u64,
+}
+
+/// A place to go back to when more bytes are needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
     used: usize,
     offset: u64,
 }
 
-impl<R: Read> Source<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self {
-            input,
-            buffer: Vec::new(),
-            used: 0,
-            offset: 0,
+impl Source {
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+        self.buffer.drain(..self.used.min(self.buffer.len()));
+        self.used = 0;
+        if self.skip > 0 {
+            let skipped = usize_of(self.skip).min(bytes.len());
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let skipped = u64_of(skipped);
+            self.skip = self.skip.saturating_sub(skipped);
+            self.offset = self.offset.saturating_add(skipped);
         }
+        self.buffer.extend_from_slice(bytes);
     }
 
-    /// How many bytes were handed out.
+    /// How many bytes were read.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Fills the empty buffer; whether anything came.
-    fn fill(&mut self) -> Result<bool, Stop> {
-        self.used = 0;
-        self.buffer.resize(CHUNK, 0);
-        loop {
-            match self.input.read(&mut self.buffer) {
-                Ok(count) => {
-                    self.buffer.truncate(count);
-                    return Ok(count > 0);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.buffer.clear();
-                    return Err(fault_at(self.offset, CaptureFault::Read(error)).into());
-                }
-            }
+    /// Where something began that is not whole.
+    pub(super) fn begun(&self) -> Option<u64> {
+        if self.skip > 0 {
+            Some(self.skip_from)
+        } else if self.used < self.buffer.len() {
+            Some(self.offset)
+        } else {
+            None
         }
     }
 
-    /// Hands out up to `most` bytes to `taker`; how many there were, 0 at the end of the input.
-    fn part(&mut self, most: usize, taker: &mut impl FnMut(&[u8])) -> Result<usize, Stop> {
-        if self.used >= self.buffer.len() && !self.fill()? {
-            return Ok(0);
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            used: self.used,
+            offset: self.offset,
         }
-        let rest = self.buffer.get(self.used..).unwrap_or_default();
-        let part = rest.get(..most).unwrap_or(rest);
-        taker(part);
-        let count = part.len();
-        self.used = self.used.saturating_add(count);
-        let count64 = u64::try_from(count).unwrap_or(u64::MAX);
-        self.offset = self.offset.saturating_add(count64);
-        Ok(count)
     }
 
-    fn each(&mut self, count: usize, mut taker: impl FnMut(&[u8])) -> Result<(), Stop> {
-        let start = self.offset;
-        let mut missing = count;
-        while missing > 0 {
-            match self.part(missing, &mut taker)? {
-                0 if missing == count => return Err(Stop::End),
-                0 => return Err(Stop::Cut(start)),
-                came => missing = missing.saturating_sub(came),
-            }
-        }
-        Ok(())
+    pub(super) fn go_back(&mut self, mark: Mark) {
+        self.used = mark.used;
+        self.offset = mark.offset;
     }
 
-    /// The next `count` bytes. The buffer grows with what comes, not with what was promised.
-    pub(super) fn bytes(&mut self, count: usize) -> Result<Vec<u8>, Stop> {
-        let mut bytes = Vec::with_capacity(count.min(CHUNK));
-        self.each(count, |part| bytes.extend_from_slice(part))?;
+    pub(super) fn bytes(&mut self, count: usize) -> Result<&[u8], Stop> {
+        let end = self.used.saturating_add(count);
+        let bytes = self.buffer.get(self.used..end).ok_or(Stop::More)?;
+        self.used = end;
+        self.offset = self.offset.saturating_add(u64_of(count));
         Ok(bytes)
     }
 
-    pub(super) fn skip(&mut self, count: usize) -> Result<(), Stop> {
-        self.each(count, |_| {})
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        self.bytes(N)?.try_into().map_err(|_| Stop::More)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
-        let mut array = [0; N];
-        let mut space = array.iter_mut();
-        self.each(N, |part| {
-            // The part first: `zip` asks its left side before its right one, and a place asked for would be lost.
-            for (from, to) in part.iter().zip(space.by_ref()) {
-                *to = *from;
-            }
-        })?;
-        Ok(array)
+    /// Passes over bytes of a block that began at `start`, those that are still to come, too.
+    pub(super) fn pass_over(&mut self, start: u64, count: u64) {
+        let here = self.buffer.len().saturating_sub(self.used);
+        let now = usize_of(count).min(here);
+        self.used = self.used.saturating_add(now);
+        self.offset = self.offset.saturating_add(u64_of(now));
+        self.skip = count.saturating_sub(u64_of(now));
+        self.skip_from = start;
     }
 }
 
@@ -106,12 +90,10 @@ pub(super) fn fault_at(offset: u64, fault: CaptureFault) -> CaptureError {
     CaptureError { offset, fault }
 }
 
-impl Stop {
-    /// What ended within a record that began earlier.
-    pub(super) fn within(self, start: u64) -> Self {
-        match self {
-            Self::End | Self::Cut(_) => Self::Cut(start),
-            Self::Fault(error) => Self::Fault(error),
-        }
-    }
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn u64_of(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! Address resolution (RFC 826) of IPv4 over Ethernet.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use etherparse::ArpPacketSlice;
 

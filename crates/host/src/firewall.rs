@@ -3,7 +3,6 @@
 //! New rules may be put on trial: they stand beside the old ones in the kernel, which goes back to the old ones by itself
 //! when nobody confirms in time, whatever has died meanwhile (`docs/decisions/0121-trial-in-the-kernel.md`).
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +11,13 @@ use stockade_controls::firewall::compile::{self, Slot as Place, device};
 use stockade_controls::firewall::decide::World;
 use stockade_controls::firewall::nft::Ruleset;
 use stockade_controls::firewall::policy::{Policy, Side, Unmet};
-use stockade_controls::firewall::readback::ReadbackError;
 use stockade_controls::firewall::surroundings::Surroundings;
 use stockade_profile::Profile;
 
-use crate::netlink::NetlinkError;
-use crate::nft::{Nft, NftError};
+use crate::nft::Nft;
 use crate::surroundings::{SurroundingsError, Told, look};
 
+mod error;
 pub(crate) mod flow;
 mod kernel;
 mod names;
@@ -27,78 +25,16 @@ mod rules;
 mod settle;
 mod state;
 
+pub use error::FirewallError;
+use error::TRIAL;
 pub use flow::Cut;
-pub use names::{Names, rights};
+pub use names::Names;
 pub use settle::Settled;
 pub use state::{Record, StateError};
 use state::{Slot, State};
 
 /// Where the firewall remembers, unless it is told otherwise.
 pub const FOLDER: &str = "/var/lib/stockade/firewall";
-/// The shortest and the longest trial.
-const TRIAL: std::ops::RangeInclusive<u64> = 5..=3600;
-
-/// Why the firewall is not as it was to be. Unless the text says otherwise, the rules from before are in force.
-#[derive(Debug, thiserror::Error)]
-pub enum FirewallError {
-    /// `nft` or the kernel refused.
-    #[error(transparent)]
-    Nft(#[from] NftError),
-    /// The kernel, asked without `nft`.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The folder.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The place.
-    #[error(transparent)]
-    Surroundings(#[from] SurroundingsError),
-    /// Something stands in our tables that we did not write.
-    #[error("somebody else has changed our tables")]
-    Foreign(#[from] ReadbackError),
-    /// A profile that was remembered is not sound for this version.
-    #[error("the profile that was applied before is not sound for this version of stockade: {0}")]
-    Remembered(String),
-    /// The time of a trial is out of bounds.
-    #[error("a trial lasts from {} to {} seconds", TRIAL.start(), TRIAL.end())]
-    Trial,
-    /// The kernel does not hold what it was given; the rules from before are back.
-    #[error(
-        "the kernel does not hold the rules as they were written, so the rules from before are in force again: {0}"
-    )]
-    NotAsWritten(String),
-    /// The rules for the kernel would not decide as the profile does.
-    #[error(
-        "the rules would not decide as the profile does, which is a fault of stockade; nothing was changed: {0}"
-    )]
-    Wrong(String),
-    /// The same, and going back failed too.
-    #[error(
-        "the kernel does not hold the rules as they were written ({what}), and the rules from before could not be brought back: look at `nft list ruleset`"
-    )]
-    NotBack {
-        /// What was wrong first.
-        what: String,
-        /// Why going back failed.
-        #[source]
-        why: Box<Self>,
-    },
-    /// The rules are in force, but that could not be written down.
-    #[error(
-        "the new rules are in force, but that could not be written down; `stockade firewall status` will try again"
-    )]
-    NotRecorded(#[source] StateError),
-    /// Nothing is on trial.
-    #[error("no rules are on trial: {0}")]
-    NoTrial(&'static str),
-    /// There is nothing from before.
-    #[error("there is nothing to go back to: no other rules were confirmed before these")]
-    NothingBefore,
-    /// Time on this machine.
-    #[error("the clock of this machine is before 1970")]
-    Clock,
-}
-
 /// A profile that is to be enforced, and where.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -161,6 +97,8 @@ pub struct Applied {
     pub unmet: Vec<Unmet>,
     /// What was found to be tidied up first.
     pub settled: Settled,
+    /// Whether the rules decide as the profile does: they do, or it could not be said.
+    pub judged: Checked,
 }
 
 /// The firewall of this machine.
@@ -228,10 +166,12 @@ impl Firewall {
         let place = Place::of(&old).map_or(Place::A, Place::other);
         let plan = Plan::at(&wanted.profile, around, place);
         // Before anything is touched: what is read back afterwards has to be the very same rules.
-        if self.judging
-            && let Checked::Wrong(what) | Checked::Unjudged(what) =
-                judged(&plan, &plan.ruleset, &World::default())
-        {
+        let judged = if self.judging {
+            judged(&plan, &plan.ruleset, &World::default())
+        } else {
+            Checked::Unjudged("nobody asked".to_owned())
+        };
+        if let Checked::Wrong(what) = judged {
             return Err(FirewallError::Wrong(what));
         }
         let mut record = Record::new(
@@ -264,6 +204,7 @@ impl Firewall {
             cut: cut(&plan, before.as_slice())?,
             unmet: plan.policy.unmet,
             settled: now.settled,
+            judged,
         })
     }
 
@@ -537,10 +478,4 @@ fn clock() -> Result<u64, FirewallError> {
     since
         .map(|since| since.as_secs())
         .map_err(|_| FirewallError::Clock)
-}
-
-impl From<io::Error> for FirewallError {
-    fn from(why: io::Error) -> Self {
-        Self::State(StateError::File(why))
-    }
 }

@@ -3,6 +3,7 @@
 mod serve;
 mod text;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use stockade_host::firewall::{Checked, Firewall, FirewallError, How, Plan, Settled, Wanted};
-use stockade_host::process::remote_session;
+use stockade_host::process::{Socket, owner, remote_session};
 use stockade_host::surroundings::Told;
 use stockade_host::watch::{DEVICE_GROUP, Ground, Sight, Watch};
-use stockade_profile::{Profile, Severity};
+use stockade_profile::{Endpoint, Outward, Profile, Severity};
 
 use crate::args::firewall::{Apply, Firewall as Command, Place};
 use crate::out::Out;
@@ -21,6 +22,9 @@ use crate::run::{FOUND, INCOMPLETE};
 
 /// How long blocked packets are waited for before the names are looked at again.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The number of UDP among IP protocols.
+const UDP: u8 = 17;
 
 /// Does what was said; says how it ended.
 pub(crate) async fn run(out: Out, json: bool, command: &Command) -> anyhow::Result<ExitCode> {
@@ -141,13 +145,28 @@ fn apply(out: Out, json: bool, apply: &Apply) -> anyhow::Result<ExitCode> {
     out.line(&if json {
         text::applied_json(&applied).to_string()
     } else {
-        text::applied(&applied)
+        text::applied(&applied, names_answered(&wanted))
     });
     Ok(if applied.unmet.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FOUND)
     })
+}
+
+/// Whether somebody answers the questions that the rules lead to the forwarder, if the profile names a host at all.
+fn names_answered(wanted: &Wanted) -> bool {
+    let named = |rule: &Outward| matches!(rule.to, Endpoint::Host(_));
+    let names = wanted.profile.firewall.outward.iter().any(named);
+    let answers = |port| {
+        let socket = Socket {
+            protocol: UDP,
+            address: Ipv4Addr::LOCALHOST.into(),
+            port,
+        };
+        owner(&socket).is_some()
+    };
+    !names || wanted.told.forwarder.is_some_and(answers)
 }
 
 fn confirm(out: Out, json: bool, state: &Path, same_session: bool) -> anyhow::Result<()> {

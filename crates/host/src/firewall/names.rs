@@ -9,10 +9,9 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, flock};
 use stockade_controls::firewall::compile::{TABLE, name_set};
 use stockade_controls::firewall::decide::World;
-use stockade_controls::firewall::names::{Families, Rights};
 use stockade_controls::firewall::nft::Family as TableFamily;
 use stockade_controls::firewall::policy::{Peer, Policy};
-use stockade_profile::{Direction, Family, HostName};
+use stockade_profile::{Family, HostName};
 
 use super::FirewallError;
 use crate::admit::{Admission, Admit, AdmitError};
@@ -69,39 +68,6 @@ impl Admit for Names {
             (done, _) => Ok(done?),
         }
     }
-}
-
-/// What a device with this policy may look up.
-pub fn rights(policy: &Policy) -> Rights {
-    let outward = policy
-        .allow
-        .iter()
-        .filter(|allow| allow.direction == Direction::Out);
-    let names = outward.clone().filter_map(|allow| match &allow.peer {
-        Peer::Name(name) => {
-            let families = match allow.traffic.held_to() {
-                None => Families::BOTH,
-                Some(Family::Ipv4) => Families {
-                    v4: true,
-                    v6: false,
-                },
-                Some(Family::Ipv6) => Families {
-                    v4: false,
-                    v6: true,
-                },
-            };
-            Some((name.clone(), families))
-        }
-        Peer::Any | Peer::Networks(_) | Peer::Group(_) => None,
-    });
-    // A rule about every address says nothing about where a public name may point.
-    let inside = outward
-        .filter(|allow| !allow.is_broad())
-        .flat_map(|allow| match &allow.peer {
-            Peer::Networks(networks) => networks.clone(),
-            Peer::Any | Peer::Name(_) | Peer::Group(_) => Vec::new(),
-        });
-    Rights::new(names, inside)
 }
 
 /// Keeps elements from changing until the value is dropped.

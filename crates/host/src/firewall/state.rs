@@ -3,9 +3,12 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::event::{Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::surroundings::Told;
@@ -14,6 +17,10 @@ use crate::surroundings::Told;
 const FORMAT: &str = "stockade-firewall-1";
 /// The longest file that is read: a profile and the rules made of it.
 const MOST: u64 = 64 * 1024 * 1024;
+
+/// How long another process is waited for, and how often it is looked whether it is done.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the folder of the firewall is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +124,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Takes the folder; makes it if it is not there.
+    /// Takes the folder, waiting a while for another process to be done; makes it if it is not there.
     pub(crate) fn take(folder: &Path) -> Result<Self, StateError> {
+        Self::take_within(folder, PATIENCE)
+    }
+
+    fn take_within(folder: &Path, patience: Duration) -> Result<Self, StateError> {
         if !folder.exists() {
             let mut builder = std::fs::DirBuilder::new();
             let made = builder.recursive(true).mode(0o700).create(folder);
@@ -137,13 +148,23 @@ impl State {
             .write(true)
             .mode(0o600)
             .open(folder.join("lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                folder: folder.to_owned(),
-                _lock: lock,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Busy),
-            Err(errno) => Err(StateError::File(errno.into())),
+        let until = Instant::now() + patience;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Self {
+                        folder: folder.to_owned(),
+                        _lock: lock,
+                    });
+                }
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => {
+                    let wait = Timespec::try_from(LOOK).ok();
+                    // Nothing is polled: the time is what is waited for.
+                    let _over = poll(&mut [], wait.as_ref());
+                }
+                Err(Errno::WOULDBLOCK) => return Err(StateError::Busy),
+                Err(errno) => return Err(StateError::File(errno.into())),
+            }
         }
     }
 
@@ -269,7 +290,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("firewall");
         let first = State::take(&path).expect("the folder");
-        assert!(matches!(State::take(&path), Err(StateError::Busy)));
+        let second = State::take_within(&path, Duration::from_millis(50));
+        assert!(matches!(second, Err(StateError::Busy)));
         drop(first);
         State::take(&path).expect("it is free again");
     }

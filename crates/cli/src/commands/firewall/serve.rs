@@ -1,20 +1,19 @@
 //! `stockade firewall run`: the rules kept up to date, and names answered.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use stockade_controls::firewall::names::{Refused, Rights, Why};
-use stockade_host::dns::{Doors, Event, Forwarder, Settings};
-use stockade_host::firewall::{
-    Firewall, FirewallError, How, Names, Plan, StateError, Wanted, rights,
-};
+use stockade_host::dns::{DnsError, Doors, Event, Following, Forwarder, Settings};
+use stockade_host::firewall::{Firewall, FirewallError, How, Names, Plan, StateError, Wanted};
 use stockade_host::surroundings::Told;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::text;
 use crate::out::Out;
@@ -42,7 +41,7 @@ pub(super) async fn run(
             out.line(&if json {
                 text::applied_json(&applied).to_string()
             } else {
-                text::applied(&applied)
+                text::applied(&applied, true)
             });
         }
         None => match firewall.refresh()? {
@@ -52,15 +51,20 @@ pub(super) async fn run(
         },
     }
     let (plan, _) = firewall.in_force()?.context("the rules are gone again")?;
-    let shared = Arc::new(RwLock::new(Arc::new(rights(&plan.policy))));
+    let shared = Arc::new(RwLock::new(Arc::new(Rights::of(&plan.policy))));
     let (tell, mut events) = mpsc::channel(QUEUE);
-    let serving = serve(&plan, &told, state, &shared, tell)?;
-    let mut serving = if let Some((forwarder, doors)) = serving {
-        tokio::spawn(async move { forwarder.serve(doors).await })
-    } else {
-        out.line("no name server is known, so no name has an address: name one with --resolver");
-        tokio::spawn(std::future::pending())
+    let desk = Desk {
+        state: state.to_owned(),
+        told,
+        shared,
+        tell,
     };
+    let mut answering = desk.open(&plan)?;
+    if answering.resolvers.is_empty() {
+        out.line(
+            "no name server is known yet, so no name has an address (or name one with --resolver)",
+        );
+    }
     let mut end = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut look = tokio::time::interval(LOOK);
@@ -68,7 +72,7 @@ pub(super) async fn run(
         tokio::select! {
             _ = end.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            ended = &mut serving => {
+            ended = &mut answering.task => {
                 ended??;
                 bail!("the DNS forwarder has ended; the rules stay in force");
             }
@@ -78,8 +82,9 @@ pub(super) async fn run(
                 let looked = tokio::task::spawn_blocking(move || keep(&folder)).await?;
                 match looked {
                     Ok(Some((plan, changed))) => {
-                        let fresh = Arc::new(rights(&plan.policy));
-                        *shared.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                        if let Err(error) = desk.keep(&mut answering, &plan).await {
+                            out.line(&failed_line(json, &error));
+                        }
                         if changed {
                             out.line(&changed_line(json));
                         }
@@ -90,6 +95,65 @@ pub(super) async fn run(
                 }
             }
         }
+    }
+}
+
+/// The forwarder at work, for the resolvers that were known when it began.
+struct Answering {
+    resolvers: Vec<IpAddr>,
+    following: Option<(Forwarder, Following)>,
+    task: JoinHandle<Result<(), DnsError>>,
+}
+
+/// What every forwarder here has in common.
+struct Desk {
+    state: PathBuf,
+    told: Told,
+    shared: Arc<RwLock<Arc<Rights>>>,
+    tell: mpsc::Sender<Event>,
+}
+
+impl Desk {
+    fn open(&self, plan: &Plan) -> anyhow::Result<Answering> {
+        let tell = self.tell.clone();
+        let opened = serve(plan, &self.told, &self.state, &self.shared, tell)?;
+        let resolvers = plan.around.resolvers.clone();
+        let Some((forwarder, doors)) = opened else {
+            return Ok(Answering {
+                resolvers,
+                following: None,
+                task: tokio::spawn(std::future::pending()),
+            });
+        };
+        let following = Following::new(&forwarder, Arc::new(Rights::of(&plan.policy)));
+        let serving = forwarder.clone();
+        Ok(Answering {
+            resolvers,
+            following: Some((forwarder, following)),
+            task: tokio::spawn(async move { serving.serve(doors).await }),
+        })
+    }
+
+    /// By the rules that are in force now; other resolvers (a lease has come, at last) are asked by another forwarder.
+    async fn keep(&self, answering: &mut Answering, plan: &Plan) -> anyhow::Result<()> {
+        let fresh = Arc::new(Rights::of(&plan.policy));
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        if answering.resolvers == plan.around.resolvers {
+            if let Some((forwarder, following)) = &mut answering.following {
+                following.keep(forwarder, fresh);
+            }
+            return Ok(());
+        }
+        answering.task.abort();
+        let _stopped = (&mut answering.task).await;
+        // If the doors are not free yet, the next look tries again.
+        *answering = Answering {
+            resolvers: Vec::new(),
+            following: None,
+            task: tokio::spawn(std::future::pending()),
+        };
+        *answering = self.open(plan)?;
+        Ok(())
     }
 }
 

@@ -76,7 +76,7 @@ fn unmet(unmet: &[stockade_controls::firewall::policy::Unmet]) -> Vec<Value> {
     unmet.iter().map(rule).collect()
 }
 
-pub(super) fn applied(applied: &Applied) -> String {
+pub(super) fn applied(applied: &Applied, names_answered: bool) -> String {
     let mut lines: Vec<String> = settled(applied.settled)
         .map(str::to_owned)
         .into_iter()
@@ -86,6 +86,17 @@ pub(super) fn applied(applied: &Applied) -> String {
             "{} ({}) allows nothing here, for {}",
             unmet.id, unmet.rule, unmet.why
         ));
+    }
+    if let Checked::Unjudged(why) = &applied.judged {
+        lines.push(format!(
+            "it could not be said whether the rules decide as the profile does: {why}"
+        ));
+    }
+    if !names_answered {
+        lines.push(
+            "names are answered and followed only while `stockade firewall run` runs; now it does not"
+                .to_owned(),
+        );
     }
     lines.extend(cut_lines(&applied.cut));
     lines.push(match applied.trial {
@@ -107,6 +118,7 @@ pub(super) fn applied_json(applied: &Applied) -> Value {
         "cut": flows(&applied.cut.cut),
         "kept": applied.cut.kept,
         "found": settled(applied.settled),
+        "judged": checked_json(&applied.judged),
     })
 }
 

@@ -51,7 +51,7 @@ fn gateway(arguments: &[String]) -> Result<ExitCode> {
     let peers = prepare_peers(mqttv5)?;
     ensure!(ours || !peers.is_empty(), "nothing to measure");
 
-    out::line(&format!("\n{}", machine()));
+    out::line(&format!("\n{}", machine("broker and load")));
     let mut results = Vec::new();
     if ours {
         results.extend(measure_ours(&plan)?);
@@ -133,8 +133,8 @@ fn measure_ours(plan: &Plan) -> Result<Vec<Measured>> {
     Ok(results)
 }
 
-/// One line about the machine.
-fn machine() -> String {
+/// One line about the machine, whose cores are shared by these.
+fn machine(sharing: &str) -> String {
     let cpu = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
@@ -145,7 +145,7 @@ fn machine() -> String {
     let load = fs_err::read_to_string("/proc/loadavg").unwrap_or_default();
     let rustc = capture(&mut program_of_rust()).unwrap_or_default();
     format!(
-        "{}, {cores} cores shared by broker and load, Linux {}, {}, load average before {}",
+        "{}, {cores} cores shared by {sharing}, Linux {}, {}, load average before {}",
         model.trim_start_matches([' ', '\t', ':']),
         kernel.trim(),
         rustc.trim(),

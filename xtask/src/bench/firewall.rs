@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &[String]) -> Result<ExitCode> {
         "-p",
         "stockade-bench",
     ]))?;
-    out::line(&format!("\n{}", machine()));
+    out::line(&format!("\n{}", machine("sender and kernel")));
     succeed(
         program(
             &target()

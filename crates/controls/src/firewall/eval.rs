@@ -279,10 +279,14 @@ impl Run<'_, '_> {
 
     fn holds(&self, condition: &Condition<'_>) -> bool {
         match condition {
-            Condition::Any { field, bits } => self
+            Condition::Any {
+                field,
+                bits,
+                negated,
+            } => self
                 .packet
                 .get(*field)
-                .is_some_and(|value| value & bits != 0),
+                .is_some_and(|value| (value & bits != 0) != *negated),
             Condition::In { key, set, negated } => {
                 let key = self.key(key);
                 key.is_some_and(|key| set.get(&key).is_some() != *negated)

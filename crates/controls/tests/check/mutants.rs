@@ -42,92 +42,108 @@ fn opposite(verdict: &Verdict) -> Option<Verdict> {
     }
 }
 
-/// Every mutant of the tables for packets.
-pub(crate) fn all(ruleset: &Ruleset) -> Vec<Mutant> {
-    let mut found = Vec::new();
-    let mut add = |what: String, change: &dyn Fn(&mut Ruleset)| {
-        let mut changed = ruleset.clone();
+/// Where a change is made: the chain's place and the rule's.
+type At = (usize, usize);
+
+fn rules(ruleset: &mut Ruleset, chain: usize) -> &mut Vec<Rule> {
+    &mut ruleset.tables[0].chains[chain].rules
+}
+
+/// Mutants, as they are made.
+struct Nest<'n> {
+    ruleset: &'n Ruleset,
+    found: Vec<Mutant>,
+}
+
+impl Nest<'_> {
+    fn add(&mut self, what: String, change: impl FnOnce(&mut Ruleset)) {
+        let mut changed = self.ruleset.clone();
         change(&mut changed);
-        if changed != *ruleset {
-            found.push(Mutant {
+        if changed != *self.ruleset {
+            self.found.push(Mutant {
                 what,
                 ruleset: changed,
             });
         }
-    };
-    let table = &ruleset.tables[0];
-    for (number, chain) in table.chains.iter().enumerate() {
-        let name = &chain.name;
-        if chain.base.is_some() {
-            add(format!("{name}: the policy is turned"), &|changed| {
-                let base = changed.tables[0].chains[number]
-                    .base
-                    .as_mut()
-                    .expect("it is hooked");
-                base.policy = if base.policy == Policy::Accept {
-                    Policy::Drop
-                } else {
-                    Policy::Accept
-                };
-            });
-            add(format!("{name}: no longer hooked in"), &|changed| {
-                changed.tables[0].chains[number].base = None
+    }
+
+    fn hook(&mut self, chain: usize, name: &str) {
+        self.add(format!("{name}: the policy is turned"), |changed| {
+            let base = changed.tables[0].chains[chain].base.as_mut();
+            let base = base.expect("it is hooked");
+            base.policy = match base.policy {
+                Policy::Accept => Policy::Drop,
+                Policy::Drop => Policy::Accept,
+            };
+        });
+        self.add(format!("{name}: no longer hooked in"), |changed| {
+            changed.tables[0].chains[chain].base = None;
+        });
+    }
+
+    fn rule(&mut self, (chain, place): At, rule: &Rule, name: &str) {
+        self.add(format!("{name} {place}: dropped `{rule}`"), |changed| {
+            rules(changed, chain).remove(place);
+        });
+        self.add(format!("{name} {place}: widened `{rule}`"), |changed| {
+            rules(changed, chain)[place] = widened(rule);
+        });
+        self.add(
+            format!("{name} {place}: all passes before `{rule}`"),
+            |changed| {
+                let open = Rule::new([Statement::Verdict(Verdict::Accept)]);
+                rules(changed, chain).insert(place, open);
+            },
+        );
+        if place > 0 {
+            self.add(format!("{name} {place}: earlier `{rule}`"), |changed| {
+                rules(changed, chain).swap(place - 1, place);
             });
         }
-        for (place, rule) in chain.rules.iter().enumerate() {
-            add(format!("{name} {place}: dropped `{rule}`"), &|changed| {
-                changed.tables[0].chains[number].rules.remove(place);
-            });
-            add(format!("{name} {place}: widened `{rule}`"), &|changed| {
-                let rule = &mut changed.tables[0].chains[number].rules[place];
-                *rule = widened(rule);
-            });
-            for (at, statement) in rule.statements.iter().enumerate() {
-                if let Statement::Verdict(verdict) = statement
-                    && let Some(other) = opposite(verdict)
-                {
-                    add(format!("{name} {place}: turned `{rule}`"), &|changed| {
-                        changed.tables[0].chains[number].rules[place].statements[at] =
-                            Statement::Verdict(other.clone());
-                    });
-                } else {
-                    add(
-                        format!("{name} {place}: without `{statement}` of `{rule}`"),
-                        &|changed| {
-                            changed.tables[0].chains[number].rules[place]
-                                .statements
-                                .remove(at);
-                        },
-                    );
-                }
-                if let Statement::Match(_) = statement {
-                    add(
-                        format!("{name} {place}: not `{statement}` in `{rule}`"),
-                        &|changed| {
-                            if let Statement::Match(its) =
-                                &mut changed.tables[0].chains[number].rules[place].statements[at]
-                            {
-                                its.negated = !its.negated;
-                            }
-                        },
-                    );
-                }
-            }
-            if place > 0 {
-                add(format!("{name} {place}: earlier `{rule}`"), &|changed| {
-                    changed.tables[0].chains[number]
-                        .rules
-                        .swap(place - 1, place);
-                });
-            }
-            add(
-                format!("{name} {place}: everything passes before `{rule}`"),
-                &|changed| {
-                    let open = Rule::new([Statement::Verdict(Verdict::Accept)]);
-                    changed.tables[0].chains[number].rules.insert(place, open);
-                },
-            );
+        for (number, statement) in rule.statements.iter().enumerate() {
+            let what = format!("{name} {place}: `{statement}` in `{rule}`");
+            self.statement((chain, place), number, statement, &what);
         }
     }
-    found
+
+    fn statement(&mut self, (chain, place): At, number: usize, statement: &Statement, what: &str) {
+        if let Statement::Verdict(verdict) = statement
+            && let Some(other) = opposite(verdict)
+        {
+            self.add(format!("{what} turned"), |changed| {
+                rules(changed, chain)[place].statements[number] = Statement::Verdict(other);
+            });
+            return;
+        }
+        self.add(format!("{what} left out"), |changed| {
+            rules(changed, chain)[place].statements.remove(number);
+        });
+        if let Statement::Match(its) = statement {
+            let turned = Match {
+                negated: !its.negated,
+                ..its.clone()
+            };
+            self.add(format!("{what} turned"), |changed| {
+                rules(changed, chain)[place].statements[number] = Statement::Match(turned);
+            });
+        }
+    }
+}
+
+/// Every mutant of the table for packets.
+pub(crate) fn all(ruleset: &Ruleset) -> Vec<Mutant> {
+    let mut nest = Nest {
+        ruleset,
+        found: Vec::new(),
+    };
+    for (number, chain) in ruleset.tables[0].chains.iter().enumerate() {
+        let name = chain.name.as_str();
+        if chain.base.is_some() {
+            nest.hook(number, name);
+        }
+        for (place, rule) in chain.rules.iter().enumerate() {
+            nest.rule((number, place), rule, name);
+        }
+    }
+    nest.found
 }

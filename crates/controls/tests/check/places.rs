@@ -3,11 +3,12 @@
 use stockade_controls::firewall::nft::CgroupPath;
 use stockade_controls::firewall::surroundings::Surroundings;
 
-fn all<T: std::str::FromStr>(texts: &[&str]) -> Vec<T> {
-    texts
-        .iter()
-        .map(|text| text.parse().ok().expect("it can be read"))
-        .collect()
+fn all<T>(texts: &[&str]) -> Vec<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Debug>,
+{
+    let read = texts.iter().map(|text| text.parse());
+    read.map(|value| value.expect("it can be read")).collect()
 }
 
 /// A network where everything is known.
@@ -21,7 +22,7 @@ pub(crate) fn home() -> Surroundings {
         forwarder: Some(5353),
         my_controllers: all(&["192.168.7.20"]),
         services: [(
-            "camera".parse().ok().expect("a name"),
+            "camera".parse().expect("a name"),
             CgroupPath::new("system.slice/camera.service").expect("a path"),
         )]
         .into(),

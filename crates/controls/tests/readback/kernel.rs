@@ -30,7 +30,8 @@ pub(crate) fn absent() -> bool {
     if works.is_ok_and(|output| output.status.success()) {
         return false;
     }
-    println!("skipped: no nft, or no right to make a network namespace");
+    let line = "skipped: no nft, or no right to make a network namespace";
+    drop(writeln!(std::io::stdout(), "{line}"));
     true
 }
 

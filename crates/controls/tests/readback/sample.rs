@@ -69,6 +69,7 @@ pub(crate) fn base(kind: ChainKind, hook: Hook, priority: i32, policy: Policy) -
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn sets() -> Vec<Set> {
     let range = |from: &str, last: &str| match (ip4(from), ip4(last)) {
         (Value::Ip4(from, _), Value::Ip4(last, _)) => Value::Ip4(from, last),
@@ -295,6 +296,7 @@ fn statements() -> Vec<Rule> {
 }
 
 /// All of it.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn ruleset() -> Ruleset {
     let model = chain(
         "model",

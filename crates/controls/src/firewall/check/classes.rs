@@ -7,17 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::eval::{Span, of_value};
 use super::super::nft::{
-    Chain, Family as TableFamily, Field, Hook, Ident, MapSource, Match, Ruleset, Statement, Table,
-    To, Value, Verdict,
+    CgroupPath, Chain, Family as TableFamily, Field, Hook, Ident, MapSource, Match, Rule, Ruleset,
+    Statement, Table, To, Value, Verdict,
 };
 
 /// The tests about each field.
 #[derive(Debug, Default)]
-pub(super) struct Tests(
-    BTreeMap<Field, BTreeSet<Vec<Span>>>,
+pub(super) struct Tests {
+    tests: BTreeMap<Field, BTreeSet<Vec<Span>>>,
     /// The fields that each rule has conditions on.
-    BTreeSet<BTreeSet<Field>>,
-);
+    together: BTreeSet<BTreeSet<Field>>,
+    /// The kinds of ICMP for IPv6 whose target some rule asks for.
+    targeted: Vec<Span>,
+    /// The cgroups that rules speak of.
+    cgroups: BTreeSet<CgroupPath>,
+}
 
 impl Tests {
     /// The tests that packets meet at these hooks, in a ruleset's tables of this family.
@@ -35,7 +39,10 @@ impl Tests {
                         fields.extend(key.iter().copied());
                     }
                 }
-                tests.1.insert(fields);
+                if fields.contains(&Field::NdTarget) {
+                    tests.targeted.extend(kinds(rule));
+                }
+                tests.together.insert(fields);
             }
         }
         tests
@@ -44,19 +51,19 @@ impl Tests {
     /// One more test.
     pub(super) fn add(&mut self, field: Field, spans: impl IntoIterator<Item = Span>) {
         let spans: Vec<Span> = spans.into_iter().collect();
-        self.0.entry(field).or_default().insert(spans);
+        self.tests.entry(field).or_default().insert(spans);
     }
 
     /// The fields that there are tests about.
     pub(super) fn fields(&self) -> impl Iterator<Item = Field> {
-        self.0.keys().copied()
+        self.tests.keys().copied()
     }
 
     /// One value for each way of answering the tests about a field; the highest that it can have is `most`. A way that one of
     /// the `usual` values answers is answered by that one, and comes first.
     pub(super) fn values(&self, field: Field, most: u128, usual: &[u128]) -> Vec<u128> {
         let none = BTreeSet::new();
-        let tests = self.0.get(&field).unwrap_or(&none);
+        let tests = self.tests.get(&field).unwrap_or(&none);
         let mut starts = BTreeSet::from([0]);
         for (first, last) in tests.iter().flatten() {
             starts.insert(*first);
@@ -79,9 +86,21 @@ impl Tests {
 
     /// Whether every rule with a condition on `field` has one on `other` as well, so that it matters to those packets alone.
     pub(super) fn only_with(&self, field: Field, other: Field) -> bool {
-        self.1
+        self.together
             .iter()
             .all(|fields| !fields.contains(&field) || fields.contains(&other))
+    }
+
+    /// The cgroups that rules speak of.
+    pub(super) fn cgroups(&self) -> impl Iterator<Item = &CgroupPath> {
+        self.cgroups.iter()
+    }
+
+    /// Whether some rule asks for the target of a message of this kind.
+    pub(super) fn asks_target(&self, kind: u8) -> bool {
+        self.targeted
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&kind.into()))
     }
 
     fn statement(&mut self, table: &Table, statement: &Statement) {
@@ -90,7 +109,13 @@ impl Tests {
                 To::Value(value) => self.keys(key, [std::slice::from_ref(value)].into_iter()),
                 To::Anonymous(keys) => self.keys(key, keys.iter().map(Vec::as_slice)),
                 To::Set(name) => self.named(table, key, name),
-                To::Exists | To::Missing | To::Cgroup(_) => {
+                To::Cgroup(path) => {
+                    self.cgroups.insert(path.clone());
+                    for field in key {
+                        self.tests.entry(*field).or_default();
+                    }
+                }
+                To::Exists | To::Missing => {
                     for field in key {
                         self.add(*field, [(1, 1)]);
                     }
@@ -106,7 +131,7 @@ impl Tests {
             },
             Statement::Meter { key, .. } | Statement::Update { key, .. } => {
                 for field in key {
-                    self.0.entry(*field).or_default();
+                    self.tests.entry(*field).or_default();
                 }
             }
             Statement::Limit(_)
@@ -144,6 +169,26 @@ impl Tests {
             }
         }
     }
+}
+
+/// The kinds of ICMP for IPv6 that a rule is held to; all, unless it says so by plain values.
+fn kinds(rule: &Rule) -> Vec<Span> {
+    for statement in &rule.statements {
+        if let Statement::Match(Match {
+            key,
+            negated: false,
+            to,
+        }) = statement
+            && key.as_slice() == [Field::Icmp6Type]
+        {
+            match to {
+                To::Value(value) => return vec![of_value(value)],
+                To::Anonymous(keys) => return keys.iter().flatten().map(of_value).collect(),
+                To::Set(_) | To::Exists | To::Missing | To::Cgroup(_) => {}
+            }
+        }
+    }
+    vec![(0, 255)]
 }
 
 /// The chains that packets come to from these hooks.

@@ -124,11 +124,14 @@ impl<'a> Asked<'a> {
                     services.push(one);
                 }
             }
-            services.extend(
-                CgroupPath::new("somebody/else")
-                    .ok()
-                    .map(|other| (None, Some(other))),
-            );
+            let known =
+                |path: &&CgroupPath| services.iter().all(|(_, its)| its.as_ref() != Some(*path));
+            let foreign: Vec<CgroupPath> = tests.cgroups().filter(known).cloned().collect();
+            services.extend(foreign.into_iter().map(|path| (None, Some(path))));
+            if services.len() > 1 {
+                let other = CgroupPath::new("somebody/else").ok();
+                services.extend(other.map(|other| (None, Some(other))));
+            }
         }
         Ok(Self {
             tests,
@@ -327,17 +330,21 @@ impl<'a> Asked<'a> {
         dress(transport, probe, packet);
         let icmp6 = transport.icmp.filter(|_| transport.protocol == 58);
         let claims = icmp6.is_some_and(|(kind, _)| kind == 136);
-        let targets = match icmp6 {
-            Some(_) => self.tests.values(Field::NdTarget, V6, &[]),
-            None => vec![0],
+        let named = claims || icmp6.is_some_and(|(kind, _)| self.tests.asks_target(kind));
+        let targets = if named {
+            self.tests.values(Field::NdTarget, V6, &[])
+        } else {
+            vec![0]
         };
-        let everywhere = |field, other| icmp6.is_some() || !self.tests.only_with(field, other);
         let macs = match self.way {
-            Way::In | Way::Through if everywhere(Field::EtherSource, Field::NdTarget) => {
+            Way::In | Way::Through
+                if named || !self.tests.only_with(Field::EtherSource, Field::NdTarget) =>
+            {
                 self.tests.values(Field::EtherSource, MAC, &[])
             }
             Way::In | Way::Through | Way::Out => vec![0],
         };
+        let everywhere = |field, other| icmp6.is_some() || !self.tests.only_with(field, other);
         let asked = everywhere(Field::HopLimit, Field::Icmp6Type);
         let hops = match probe.family() {
             Family::Ipv6 if asked => self.tests.values(Field::HopLimit, 255, &[64]),

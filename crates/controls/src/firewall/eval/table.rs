@@ -41,8 +41,12 @@ pub(super) enum Step<'r> {
 /// A condition.
 #[derive(Debug)]
 pub(super) enum Condition<'r> {
-    /// One of these bits is set.
-    Any { field: Field, bits: u128 },
+    /// One of these bits is set, or none of them.
+    Any {
+        field: Field,
+        bits: u128,
+        negated: bool,
+    },
     /// The key is in the set.
     In {
         key: &'r [Field],
@@ -224,6 +228,7 @@ impl<'r> Reader<'_, 'r> {
             (To::Value(Value::States(states)), Some(field)) => Condition::Any {
                 field,
                 bits: states.bits().into(),
+                negated: *negated,
             },
             (To::Value(value), _) => Condition::In {
                 key,

@@ -23,6 +23,11 @@ class = "linux"
 to = "pool.example.com"
 protocol = "tcp"
 port = 443
+
+[[firewall.in]]
+from = "pool.example.com"
+protocol = "tcp"
+port = 8443
 "#;
 
 /// A process that ends with the test.
@@ -323,5 +328,34 @@ fn a_resolver_that_is_gone_is_told_in_time() -> Result<()> {
         "not told: {}",
         said(&printed)
     );
+    Ok(())
+}
+
+#[test]
+fn a_host_comes_in_by_its_name_though_the_device_never_asks_for_it() -> Result<()> {
+    if unable(&["nft", "dnsmasq"]) {
+        return Ok(());
+    }
+    let mut lab = Lab::new()?;
+    let listener = TcpListener::bind("192.0.2.10:8443")?;
+    let (_running, printed) = lab.start()?;
+    // From the address of the name, from another one, and by the port that nothing is said about.
+    let knock = |from: &str, port: u16| -> Result<bool> {
+        lab.world.enter()?;
+        let program = format!(
+            "import socket\nsocket.create_connection(('192.0.2.10', {port}), 2, ('{from}', 0))"
+        );
+        let mut command = Command::new("python3");
+        let done = finish(command.args(["-c", &program]), Duration::from_secs(20))?;
+        Ok(done.status.success())
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !knock("45.1.1.1", 8443)? {
+        ensure!(Instant::now() < end, "never let in: {}", said(&printed));
+    }
+    ensure!(!knock("45.1.1.9", 8443)?, "a stranger is let in");
+    ensure!(!knock("45.1.1.1", 8444)?, "by a port of nobody");
+    drop(listener);
+    lab.resolver = None;
     Ok(())
 }

@@ -26,6 +26,7 @@ use stockade_profile::HostName;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
+pub use self::follow::Following;
 pub use self::serve::Doors;
 
 use self::clients::{Clients, Entry, Visit};

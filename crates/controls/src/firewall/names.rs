@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_profile::{Direction, HostName, Network};
 
-use super::policy::{Allow, Peer, Policy, RuleId};
+use super::policy::{Peer, Policy, RuleId};
 
 pub use address::{Kind, kind};
 pub use answer::{Answer, Judged, Unusable};
@@ -53,20 +53,6 @@ pub fn lifetime(ttl: Duration) -> Duration {
     ttl.clamp(FLOOR, CEILING).saturating_add(GRACE)
 }
 
-/// The names of hosts that may open flows to the device: nobody there looks them up, so the forwarder does.
-pub fn followed(policy: &Policy) -> BTreeSet<HostName> {
-    let inward = |allow: &&Allow| allow.direction == Direction::In;
-    let names = policy
-        .allow
-        .iter()
-        .filter(inward)
-        .filter_map(|allow| match &allow.peer {
-            Peer::Name(name) => Some(name.clone()),
-            Peer::Any | Peer::Networks(_) | Peer::Group(_) => None,
-        });
-    names.collect()
-}
-
 /// Which address families a rule leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Families {
@@ -93,6 +79,7 @@ impl Families {
 pub struct Rights {
     names: BTreeMap<HostName, Families>,
     inside: Vec<Network>,
+    followed: BTreeSet<HostName>,
 }
 
 impl Rights {
@@ -113,6 +100,7 @@ impl Rights {
                 .into_iter()
                 .filter(|network| address::is_inside(*network))
                 .collect(),
+            followed: BTreeSet::new(),
         }
     }
 
@@ -143,7 +131,19 @@ impl Rights {
                 (RuleId::Out(_), Peer::Networks(networks)) => Some(networks.clone()),
                 _ => None,
             });
-        Self::new(names, inside.flatten())
+        let comes = policy.allow.iter().filter_map(|allow| match &allow.peer {
+            Peer::Name(name) if allow.direction == Direction::In => Some(name.clone()),
+            Peer::Any | Peer::Name(_) | Peer::Networks(_) | Peer::Group(_) => None,
+        });
+        Self {
+            followed: comes.collect(),
+            ..Self::new(names, inside.flatten())
+        }
+    }
+
+    /// The names of hosts that may open flows to the device: nobody there looks them up, so the forwarder does.
+    pub fn followed(&self) -> &BTreeSet<HostName> {
+        &self.followed
     }
 
     /// The names, in order.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use stockade_controls::firewall::decide::World;
 use stockade_controls::firewall::names::{Rights, Why};
 use stockade_host::admit::Admit;
-use stockade_host::dns::{DnsError, Doors, Event, Forwarder, Settings};
+use stockade_host::dns::{DnsError, Doors, Event, Following, Forwarder, Settings};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -44,6 +44,8 @@ struct Shared {
 pub(super) struct Names {
     forwarder: Forwarder,
     shared: Arc<RwLock<Shared>>,
+    /// Who comes to devices of a place by name.
+    following: BTreeMap<Place, Following>,
     port: u16,
     /// A task for each of the gateway's addresses.
     doors: BTreeMap<SocketAddr, JoinHandle<Result<(), DnsError>>>,
@@ -92,6 +94,7 @@ impl Names {
             port: free_port(standing)?,
             forwarder,
             shared,
+            following: BTreeMap::new(),
             doors: BTreeMap::new(),
             upstreams,
         };
@@ -125,10 +128,17 @@ impl Names {
 
     /// What each place may look up, and which address is in which: after the whole table was loaded.
     pub(super) fn replace(
-        &self,
+        &mut self,
         rights: BTreeMap<Place, Arc<Rights>>,
         places: BTreeMap<IpAddr, Place>,
     ) {
+        self.following.retain(|place, _| rights.contains_key(place));
+        for (place, rights) in &rights {
+            self.following
+                .entry(place.clone())
+                .or_insert_with(|| Following::new(&self.forwarder, Arc::default()))
+                .keep(&self.forwarder, Arc::clone(rights));
+        }
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         *shared = Shared { places, rights };
     }

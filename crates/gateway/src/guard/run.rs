@@ -392,8 +392,8 @@ impl Guard {
     }
 
     /// What every device may look up, after the tables were loaded.
-    fn name_rights(&self) {
-        if let Some(names) = &self.names {
+    fn name_rights(&mut self) {
+        if let Some(names) = &mut self.names {
             let mut places = BTreeMap::new();
             for device in self.core.devices() {
                 for binding in &device.addresses {

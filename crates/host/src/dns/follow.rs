@@ -5,21 +5,63 @@ use std::time::Duration;
 
 use stockade_controls::firewall::names::{FLOOR, Family, GRACE, Question, Rights};
 use stockade_profile::HostName;
+use tokio::task::JoinHandle;
 
 use super::{Event, Forwarder};
 
 /// How soon a name is asked for again when nobody could answer.
 const SOON: Duration = Duration::from_secs(10);
 
+/// The names that come to a device by its rules, followed until the value is dropped.
+#[derive(Debug)]
+pub struct Following {
+    rights: Arc<Rights>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Following {
+    /// Begins to follow.
+    pub fn new(forwarder: &Forwarder, rights: Arc<Rights>) -> Self {
+        let mut following = Self {
+            rights: Arc::default(),
+            task: None,
+        };
+        following.keep(forwarder, rights);
+        following
+    }
+
+    /// Follows what the rules say by now; what is followed already is not asked for anew.
+    pub fn keep(&mut self, forwarder: &Forwarder, rights: Arc<Rights>) {
+        if self.rights == rights {
+            return;
+        }
+        self.end();
+        self.rights = Arc::clone(&rights);
+        if !rights.followed().is_empty() {
+            let forwarder = forwarder.clone();
+            self.task = Some(tokio::spawn(async move { forwarder.follow(rights).await }));
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Forwarder {
     /// Keeps the addresses of these names admitted; never returns.
-    pub async fn follow(&self, names: Vec<HostName>, rights: Arc<Rights>) {
-        if names.is_empty() {
-            return std::future::pending().await;
-        }
+    async fn follow(&self, rights: Arc<Rights>) {
         loop {
             let mut next = Duration::MAX;
-            for name in &names {
+            for name in rights.followed() {
                 for family in [Family::V4, Family::V6] {
                     next = next.min(self.follow_one(name, family, &rights).await);
                 }

@@ -3,6 +3,8 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stockade_controls::firewall::names::{Families, MOST_ADDRESSES, Why};
+use stockade_controls::firewall::policy::{Policy, Side};
+use stockade_controls::firewall::surroundings::Surroundings;
 use stockade_wire::dns::{Data, INTERNET, Message, Question as Asked, Record, kind, rcode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -215,6 +217,41 @@ async fn the_reply_waits_until_the_kernel_has_the_address() {
     let held = lock(&bench.kernel.held).clone();
     assert_eq!(held, BTreeSet::from([(NAME.to_owned(), FIRST.into())]));
     assert_eq!(bench.forwarder.held(), [(name(), FIRST.into())]);
+}
+
+#[tokio::test]
+async fn a_name_that_only_the_device_goes_to_is_left_to_the_device() {
+    let (upstream, seen) = resolver(|asked, _| vec![answer(asked, [FIRST])]).await;
+    let bench = Bench::new(&[upstream]);
+    let mut following = Following::new(&bench.forwarder, rights("out"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(lock(&seen).is_empty());
+    // A new profile, by which it comes in; and the same once more, which is no reason to ask again.
+    following.keep(&bench.forwarder, rights("in"));
+    let asked = async {
+        while lock(&seen).len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(2), asked).await.unwrap();
+    following.keep(&bench.forwarder, rights("in"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(lock(&seen).len(), 2, "A and AAAA, once");
+}
+
+/// The rights by a profile with one rule about the name.
+fn rights(direction: &str) -> Arc<Rights> {
+    let end = if direction == "in" { "from" } else { "to" };
+    let profile = format!(
+        "schema = 1\n[device]\nmanufacturer = \"Acme\"\nmodel = \"clock-1\"\nversion = 1\nclass = \"linux\"\n\
+         [[firewall.{direction}]]\n{end} = \"{NAME}\"\nprotocol = \"tcp\"\nport = 443\n"
+    );
+    let profile = stockade_profile::parse(&profile).unwrap();
+    let around = Surroundings {
+        forwarder: Some(5_053),
+        ..Surroundings::default()
+    };
+    Arc::new(Rights::of(&Policy::of(&profile, &around, Side::Device)))
 }
 
 #[tokio::test]
@@ -475,9 +512,7 @@ async fn a_name_that_others_come_from_is_looked_up_by_the_forwarder() {
     })
     .await;
     let bench = Bench::new(&[upstream]);
-    let rights = Arc::new(Rights::new([(name(), Families::BOTH)], []));
-    let follower = bench.forwarder.clone();
-    tokio::spawn(async move { follower.follow(vec![name()], rights).await });
+    let _following = Following::new(&bench.forwarder, rights("in"));
     let admitted = async {
         while lock(&bench.kernel.held).is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;

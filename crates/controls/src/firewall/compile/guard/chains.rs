@@ -84,6 +84,8 @@ impl Writer<'_> {
             self.unknown(),
         ]);
         chains.extend(to_lan());
+        chains.push(other("other_out", "link_from", "out_refused"));
+        chains.push(other("other_in", "link_to", "in_refused"));
         chains.extend(Self::trusted());
         let mut write = |prefix: &Prefix<'_>, policy: &Policy| {
             for direction in [Direction::Out, Direction::In] {
@@ -248,10 +250,10 @@ impl Writer<'_> {
 
     /// The owner's devices: out to everything; in from each other and from the gateway.
     fn trusted() -> [Chain; 2] {
-        let (out, inward) = (name("out_refused"), name("in_refused"));
-        let mut from = before_rules(&name("link_from"), &out);
+        let inward = name("in_refused");
+        let mut from = before_rules(Direction::Out);
         from.push(Rule::new([goto(&name("deliver"))]));
-        let mut to = before_rules(&name("link_to"), &inward);
+        let mut to = before_rules(Direction::In);
         let gateway = Statement::is(Field::SourceType, [Value::number(2_u32)]);
         let each_other = Statement::in_set([Field::EtherSource], name(set::TRUSTED));
         to.push(Rule::new([each_other, accept()]));
@@ -271,14 +273,11 @@ impl Writer<'_> {
         direction: Direction,
     ) -> (Vec<Chain>, Vec<Set>) {
         let deliver = Verdict::Goto(name("deliver"));
-        let (link, refused, verdict) = match direction {
-            Direction::Out => ("link_from", name("out_refused"), deliver),
-            Direction::In => ("link_to", name("in_refused"), Verdict::Accept),
+        let (refused, verdict) = match direction {
+            Direction::Out => (name("out_refused"), deliver),
+            Direction::In => (name("in_refused"), Verdict::Accept),
         };
-        let mut rules = before_rules(&name(link), &refused);
-        if direction == Direction::Out && policy.forwarded {
-            rules.extend(self.forwarded());
-        }
+        let mut rules = before_rules(direction);
         let scope = self.scope(prefix.text(), verdict);
         let of = |allow: &&Allow| allow.direction == direction && !is_link_rule(allow);
         let all = policy.allow.iter().filter(of);
@@ -291,6 +290,9 @@ impl Writer<'_> {
         }
         let broad = written(&broad, &scope, &format!("{way}_b"));
         rules.extend(broad.rules);
+        if direction == Direction::Out && policy.forwarded {
+            rules.extend(self.forwarded());
+        }
         rules.push(Rule::new([goto(&refused)]));
         let mut chains = vec![chain(way, rules)];
         chains.extend(narrow.chains);
@@ -347,17 +349,31 @@ fn to_lan() -> [Chain; 2] {
 }
 
 /// Before a role's own rules. An open flow first, for most packets are of one: who sends them is known by then, and a way
-/// that they say themselves the kernel does not go.
-fn before_rules(link: &Ident, refused: &Ident) -> Vec<Rule> {
-    let mut rules = vec![established()];
-    rules.extend(source_routes(refused));
-    rules.push(Rule::new([link_messages(), goto(link)]));
+/// that they say themselves the kernel does not go. Then a new flow, which goes on to those rules.
+fn before_rules(direction: Direction) -> Vec<Rule> {
+    let (other, refused) = match direction {
+        Direction::Out => ("other_out", name("out_refused")),
+        Direction::In => ("other_in", name("in_refused")),
+    };
+    let neither = States::INVALID.or(States::RELATED).or(States::UNTRACKED);
+    let neither = Rule::new([Statement::state(neither), goto(&name(other))]);
+    let mut rules = vec![established(), neither];
+    rules.extend(source_routes(&refused));
+    rules
+}
+
+/// What is neither of an open flow nor opens one: neighbour messages, errors, and what can not be.
+fn other(chain_name: &str, link: &str, refused: &str) -> Chain {
+    let refused = name(refused);
+    let mut rules = source_routes(&refused);
+    rules.push(Rule::new([link_messages(), goto(&name(link))]));
     rules.push(Rule::new([
         Statement::state(States::INVALID),
-        goto(refused),
+        goto(&refused),
     ]));
-    rules.extend(errors(refused));
-    rules
+    rules.extend(errors(&refused));
+    rules.push(Rule::new([goto(&refused)]));
+    chain(name(chain_name), rules)
 }
 
 /// What the gateway itself sends: a device's rules hold for it too; whom it does not guard it may reach.

@@ -19,7 +19,7 @@ use super::place::{Place, is_broadcast};
 use crate::firewall::surroundings::Surroundings;
 
 /// How many flows and groups are kept; beyond it the observation says that it is not whole.
-const MAX_TALKS: usize = 1_000_000;
+const MAX_TALKS: usize = 250_000;
 
 /// Watches one device in the frames of one capture, in their order.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lan::{CLOUD, GATEWAY, Lan, carries, echo, https, mac, reaches, resolves};
+use lan::{CLOUD, GATEWAY, Lan, RESOLVER, UPLINK, carries, echo, https, mac, reaches, resolves};
 use stockade_e2e::netlab::space::{ip, unable};
-use stockade_e2e::tools::{eventually, pause};
+use stockade_e2e::tools::{eventually, finish, pause, text};
 
 const PROGRAMS: [&str; 4] = ["nft", "ip", "dnsmasq", "python3"];
 
@@ -267,6 +267,100 @@ fn the_rules_outlive_the_guard_and_off_gives_everything_back() -> Result<()> {
         reaches(&format!("{CLOUD}:8001")),
         "after off everything is as without a guard"
     );
+    Ok(())
+}
+
+#[test]
+fn a_host_comes_in_by_its_name_though_no_device_ever_asks_for_it() -> Result<()> {
+    if unable(&PROGRAMS) {
+        return Ok(());
+    }
+    let mut lan = home(1)?;
+    lan.guard("")?;
+    let bell = "[[firewall.in]]\nfrom = \"cloud.example.com\"\nprotocol = \"tcp\"\nport = 9000\n";
+    lan.install("bell", 1, bell)?;
+    let address = settle(&lan, 1, "bell")?;
+    for port in [9000, 9001] {
+        echo(&format!("{address}:{port}"))?;
+    }
+    lan.world.enter()?;
+    ip(&format!("route add 10.77.0.0/24 via {UPLINK} src {CLOUD}"))?;
+    eventually(
+        "the host that has the name comes in",
+        Duration::from_secs(15),
+        || Ok(reaches(&format!("{address}:9000")).then_some(())),
+    )?;
+    ensure!(!reaches(&format!("{address}:9001")), "by a port of nobody");
+    ip(&format!(
+        "route replace 10.77.0.0/24 via {UPLINK} src {RESOLVER}"
+    ))?;
+    ensure!(!reaches(&format!("{address}:9000")), "a stranger comes in");
+    Ok(())
+}
+
+/// Adds devices over the socket, 1,000 with 5 addresses each: more than is loaded at once where nothing was before.
+const CROWD: &str = "
+import json, socket, struct, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+for n in range(1000):
+    ask = {'request': 'add', 'mac': '02:00:00:01:%02x:%02x' % (n >> 8, n & 255), 'model': 'camera',
+           'addresses': ['10.76.%d.%d' % (a * 8 + n // 200, 1 + n % 200) for a in range(5)]}
+    b = json.dumps(ask).encode(); s.sendall(struct.pack('>I', len(b)) + b)
+    size, = struct.unpack('>I', s.recv(4, socket.MSG_WAITALL)); answer = s.recv(size, socket.MSG_WAITALL)
+    if b'refused' in answer: sys.exit(answer.decode())
+";
+
+/// Connects without end until its input does; a packet that is lost is sent again after a second only.
+const KNOCK: &str = "
+import select, socket, sys
+done = lost = leaked = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    s = socket.socket(); s.settimeout(0.7)
+    try: s.connect((sys.argv[1], 8000)); done += 1
+    except OSError: lost += 1
+    s.close(); s = socket.socket(); s.settimeout(0.01)
+    try: s.connect((sys.argv[1], 8001)); leaked += 1
+    except OSError: pass
+    s.close()
+print(done > 100, lost, leaked)
+";
+
+#[test]
+fn loading_many_devices_anew_interrupts_none_and_lets_nothing_through() -> Result<()> {
+    if unable(&PROGRAMS) {
+        return Ok(());
+    }
+    let mut lan = home(1)?;
+    lan.gateway.enter()?;
+    ip("addr add 10.76.255.1/16 dev br0")?;
+    lan.guard("")?;
+    lan.install("camera", 1, CAMERA)?;
+    settle(&lan, 1, "camera")?;
+    let socket = lan.data().join("guard/guard.sock");
+    let mut crowd = Command::new("python3");
+    let added = finish(
+        crowd.args(["-c", CROWD]).arg(socket),
+        Duration::from_mins(2),
+    )?;
+    ensure!(added.status.success(), "{}", text(&added));
+    lan.enter(1)?;
+    let mut knocking = Command::new("python3")
+        .args(["-c", KNOCK, CLOUD])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    for version in 2..5 {
+        lan.cli(&["guard", "reload"])?;
+        lan.install("camera", version, CAMERA)?;
+    }
+    // And a guard that dies and comes back over its own rules.
+    lan.kill_guard()?;
+    lan.guard("")?;
+    drop(knocking.stdin.take());
+    let told = knocking.wait_with_output()?;
+    assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), "True 0 0");
+    let (code, said) = lan.ends(&["guard", "check"])?;
+    ensure!(code == Some(0), "{said}");
     Ok(())
 }
 

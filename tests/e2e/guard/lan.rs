@@ -14,11 +14,11 @@ use stockade_e2e::tools::{eventually, finish, root, stockade, succeed, text};
 /// The gateway's address on the LAN.
 pub(crate) const GATEWAY: &str = "10.77.0.1";
 /// The gateway's address towards the world.
-const UPLINK: &str = "93.184.216.1";
+pub(crate) const UPLINK: &str = "93.184.216.1";
 /// A server in the world.
 pub(crate) const CLOUD: &str = "93.184.216.34";
 /// The world's name server.
-const RESOLVER: &str = "93.184.216.53";
+pub(crate) const RESOLVER: &str = "93.184.216.53";
 /// The names it knows.
 const NAMES: &str = "/cloud.example.com/93.184.216.34";
 

@@ -153,12 +153,13 @@ impl Kernel {
         Ok(())
     }
 
-    /// Puts the tables in the place of those from before: in one transaction, or if it would be large the devices after the
-    /// rest. Until its part is there a device is one that nobody knows, and nft needs a third of the memory. On failure what was
-    /// there before is there again.
+    /// Puts the tables in the place of those from before, in one transaction: a device that stays allowed loses no packet.
+    /// Where none were before, and they would be large, the devices come after the rest: until its part is there a device is
+    /// one that nobody knows, and nft needs a third of the memory. On failure what was there before is there again.
     fn replace(&self, before: &str, wanted: &Ruleset) -> Result<(), KernelError> {
         let sets = wanted.tables.iter().flat_map(|table| &table.sets);
-        if sets.map(|set| set.elements.len()).sum::<usize>() <= PART {
+        let elements: usize = sets.map(|set| set.elements.len()).sum();
+        if !before.is_empty() || elements <= PART {
             self.nft.apply(&replacing(before, &wanted.to_string()))?;
             return Ok(());
         }

@@ -161,7 +161,14 @@ impl Nft {
     pub fn list(&self, family: Family, table: &str) -> Result<Option<Vec<u8>>, NftError> {
         // By number: the words for protocols are whatever the system's /etc/protocols says.
         let family = family.to_string();
-        self.listed(&["--json", "--numeric-protocol", "list", "table", &family, table])
+        self.listed(&[
+            "--json",
+            "--numeric-protocol",
+            "list",
+            "table",
+            &family,
+            table,
+        ])
     }
 
     /// A table as text; nothing if there is no such table.

@@ -79,7 +79,9 @@ fn length(kind: Kind) -> Option<usize> {
 fn octets(kind: Kind, value: &Value) -> Option<(Vec<u8>, Vec<u8>)> {
     match (kind, value) {
         (Kind::Ip4, Value::Ip4(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
-        (Kind::Ip6 | Kind::Target, Value::Ip6(from, to)) => Some((from.octets().to_vec(), to.octets().to_vec())),
+        (Kind::Ip6 | Kind::Target, Value::Ip6(from, to)) => {
+            Some((from.octets().to_vec(), to.octets().to_vec()))
+        }
         (Kind::Mac, Value::Mac(mac)) => Some((mac.to_vec(), mac.to_vec())),
         (Kind::Ip4 | Kind::Ip6 | Kind::Target | Kind::Mac, _) => None,
         (kind, Value::Number(from, to)) => {

@@ -5,8 +5,9 @@
     reason = "these comments are help texts, read without markdown"
 )]
 
-pub(crate) mod learn;
+pub(crate) mod firewall;
 pub(crate) mod guard;
+pub(crate) mod learn;
 pub(crate) mod mud;
 pub(crate) mod time;
 
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Profiles: check, sign, verify, install
     #[command(subcommand)]
     Profile(Profile),
+    /// This machine's firewall, from a profile: show, check, apply, confirm, watch
+    #[command(subcommand)]
+    Firewall(firewall::Firewall),
     /// The LAN guard: devices that can run nothing of ours
     #[command(subcommand)]
     Guard(guard::Guard),

@@ -3,6 +3,7 @@
 pub(crate) mod ca;
 pub(crate) mod device;
 pub(crate) mod events;
+pub(crate) mod firewall;
 pub(crate) mod guard;
 pub(crate) mod mud;
 pub(crate) mod profile;

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 
 use crate::admin::Admin;
 use crate::args::{self, Cli, Command};
-use crate::commands::{ca, device, events, guard, profile, vault};
+use crate::commands::{ca, device, events, firewall, guard, profile, vault};
 use crate::config::Config;
 use crate::out::Out;
 use crate::{demo, server, up};
@@ -42,6 +42,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up::run(out, &data, &up).await?,
         Command::Device(command) => device::run(out, &admin, json, &command).await?,
         Command::Profile(command) => return profile::run(out, &admin, json, &command).await,
+        Command::Firewall(command) => return firewall::run(out, json, &command).await,
         Command::Guard(command) => return guard::run(out, &data, json, &command).await,
         Command::Vault(command) => vault::run(out, &admin, json, &command).await?,
         Command::Ca(command) => ca::run(out, &data, json, &command).await?,

@@ -555,5 +555,64 @@ fn a_device_that_the_gateway_quarantines_is_isolated_on_the_lan() -> Result<()> 
     lan.told(1, "no longer isolated")?;
     lan.enter(1)?;
     ensure!(reaches(&format!("{CLOUD}:8000")), "after the release");
+    // A gateway that dies takes its guard along, and the rules stay.
+    lan.kill_guard()?;
+    eventually(
+        "the guard ends with its gateway",
+        Duration::from_secs(10),
+        || Ok(lan.cli(&["guard", "status"]).is_err().then_some(())),
+    )?;
+    lan.enter(1)?;
+    ensure!(
+        reaches(&format!("{CLOUD}:8000")),
+        "allowed before, refused without the gateway"
+    );
+    ensure!(
+        !reaches(&format!("{CLOUD}:8001")),
+        "refused before, allowed without the gateway"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_vanishes_leaves_the_rules_and_is_guarded_again_when_it_is_back() -> Result<()>
+{
+    if unable(&PROGRAMS) {
+        return Ok(());
+    }
+    let mut lan = home(1)?;
+    lan.guard("")?;
+    lan.install("camera", 1, CAMERA)?;
+    settle(&lan, 1, "camera")?;
+    lan.gateway.enter()?;
+    ip("link del br0")?;
+    let said = |lan: &Lan, what: &str| -> Result<()> {
+        eventually(what, Duration::from_secs(20), || {
+            let events = lan.cli(&["guard", "events"])?;
+            Ok(events.contains(what).then_some(()))
+        })
+    };
+    said(&lan, "the rules stay in force")?;
+    let tables = Command::new("nft").args(["list", "tables"]).output()?;
+    ensure!(String::from_utf8_lossy(&tables.stdout).contains("inet stockade_guard"));
+    ip(
+        "link add br0 type bridge\nlink set br0 address 02:00:00:00:01:00\naddr add 10.77.0.1/24 dev br0\n\
+        link set p1 master br0\nlink set br0 up",
+    )?;
+    eventually("it is guarded again", Duration::from_secs(30), || {
+        let (code, _) = lan.ends(&["guard", "check"])?;
+        let status = lan.cli(&["guard", "status"])?;
+        Ok((code == Some(0) && !status.contains("warning")).then_some(()))
+    })
+    .with_context(|| lan.cli(&["guard", "status"]).unwrap_or_default())?;
+    lan.enter(1)?;
+    ensure!(
+        reaches(&format!("{CLOUD}:8000")),
+        "allowed, but refused since"
+    );
+    ensure!(
+        !reaches(&format!("{CLOUD}:8001")),
+        "refused, but allowed since"
+    );
     Ok(())
 }

@@ -88,7 +88,9 @@ fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
 
 fn config_file(data: &Path, up: &Up) -> Option<PathBuf> {
     let usual = data.join("stockade.toml");
-    up.config.clone().or_else(|| usual.exists().then_some(usual))
+    up.config
+        .clone()
+        .or_else(|| usual.exists().then_some(usual))
 }
 
 /// Every connection is an open file. The usual soft limit of 1,024 is there for programs that use select(2).

@@ -1,6 +1,5 @@
 //! `stockade guard …`
 
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -103,6 +102,9 @@ pub(crate) struct Run {
     /// A name server that devices' questions are passed on to
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) resolver: Vec<IpAddr>,
+    /// End when standard input closes: whoever started it is gone
+    #[arg(long, hide = true)]
+    pub(crate) until_input_ends: bool,
 }
 
 #[derive(Debug, Args)]

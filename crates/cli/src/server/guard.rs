@@ -34,6 +34,8 @@ pub(super) async fn keep_running(
     loop {
         let ended = match start(&data, config.as_deref()) {
             Ok(mut child) => {
+                // While this end is open the guard knows that the gateway is there, however it may end.
+                let _alive = child.stdin.take();
                 let ended = tokio::select! {
                     ended = child.wait() => Some(ended),
                     _ = stop.wait_for(|stop| *stop) => None,
@@ -56,15 +58,15 @@ pub(super) async fn keep_running(
 fn start(data: &Path, config: Option<&Path>) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("where is this program?")?;
     let mut command = Command::new(program);
-    command.arg("--data").arg(data).args(["guard", "run"]);
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["guard", "run", "--until-input-ends"]);
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
     // It is handed no file and no secret of the gateway: what it needs it opens itself.
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
     command.spawn().context("cannot start the LAN guard")
 }
 

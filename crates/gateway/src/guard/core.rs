@@ -117,6 +117,8 @@ pub struct Core {
     pub(super) files: BTreeMap<Box<str>, File>,
     /// Seen since they were last written down.
     pub(super) unsaved: BTreeSet<LinkAddress>,
+    /// Never written down so far: nothing is to be done on disk when they are forgotten.
+    pub(super) unwritten: BTreeSet<LinkAddress>,
     told: BTreeMap<About, OffsetDateTime>,
     pub(super) new_devices: (OffsetDateTime, u32),
 }
@@ -134,6 +136,7 @@ pub(super) enum Complaint {
     TooMany,
     OffLink,
     BadMud,
+    Mud,
     OtherMud,
 }
 
@@ -148,6 +151,7 @@ impl Core {
             models: BTreeMap::new(),
             files: BTreeMap::new(),
             unsaved: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             told: BTreeMap::new(),
             new_devices: (OffsetDateTime::UNIX_EPOCH, 0),
         }
@@ -266,6 +270,7 @@ impl Core {
         }
         for mac in std::mem::take(&mut self.unsaved) {
             if self.devices.contains_key(&mac) && !actions.contains(&Action::Save(mac)) {
+                self.unwritten.remove(&mac);
                 actions.push(Action::Save(mac));
             }
         }
@@ -278,13 +283,16 @@ impl Core {
     }
 
     pub(super) fn forget(&mut self, mac: LinkAddress, actions: &mut Vec<Action>) {
+        let fresh = self.unwritten.remove(&mac);
         self.change(mac, actions, |device| {
             *device = Device::new(mac, device.first_seen);
         });
         actions.retain(|action| *action != Action::Save(mac));
         self.devices.remove(&mac);
         self.unsaved.remove(&mac);
-        actions.push(Action::Forget(mac));
+        if !fresh {
+            actions.push(Action::Forget(mac));
+        }
     }
 
     pub(super) fn complain(
@@ -376,6 +384,7 @@ impl Core {
             actions.push(Action::Save(mac));
         }
         self.unsaved.remove(&mac);
+        self.unwritten.remove(&mac);
     }
 }
 

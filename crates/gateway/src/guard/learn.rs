@@ -69,6 +69,7 @@ impl Core {
             self.forget(oldest, actions);
         }
         self.devices.insert(mac, Device::new(mac, now));
+        self.unwritten.insert(mac);
         if now - self.new_devices.0 > Duration::MINUTE {
             self.new_devices = (now, 0);
         }

@@ -179,12 +179,10 @@ impl Core {
                     at: now,
                 };
                 self.change(mac, actions, |device| device.mud = Some(announced));
-                tell(
-                    actions,
-                    Outcome::Changed,
-                    Some(mac),
-                    format!("announces its MUD file by {}: {url}", via.as_str()),
-                );
+                // Refused so far, for nobody said yes; and told with a bound, for cards can be invented.
+                self.complain((mac, Complaint::Mud, nowhere), now, actions, || {
+                    format!("announces its MUD file by {}: {url}", via.as_str())
+                });
             }
         }
         self.want(&url, now, actions);

@@ -38,6 +38,8 @@ pub use super::rights::{RightsError, give_up_rights};
 
 /// How often what runs out is looked at, and what was lost is tried again.
 const TICK: Duration = Duration::from_secs(10);
+/// How often the bridge is looked at for new ports: until one is isolated, what is behind it reaches its neighbours.
+const PORTS: Duration = Duration::from_secs(1);
 /// Frames and blocked packets that wait to be looked at.
 const QUEUE: usize = 1_024;
 /// MUD files that are fetched at once.
@@ -221,6 +223,8 @@ impl Guard {
         let mut stop = std::pin::pin!(stop);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ports = interval(PORTS);
+        ports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             // In this order: an operator's word goes before what strangers can cause.
             tokio::select! {
@@ -232,6 +236,7 @@ impl Guard {
                     }
                 }
                 _ = tick.tick() => self.tick(),
+                _ = ports.tick() => self.isolate_ports(),
                 Some(done) = self.fetches.join_next() => self.fetched(done),
                 Some(event) = question(&mut self.questions) => self.asked_for_a_name(&event),
                 Some(seen) = self.seen.recv() => self.saw(seen),
@@ -317,6 +322,17 @@ impl Guard {
             .listen(&interface, false)
             .err()
             .map(|error| chain(&error));
+        self.isolate_ports();
+        if let Err(error) = self.ears.listen_to_blocked(GROUP) {
+            tracing::debug!(%error, "guard: blocked packets are not told of");
+        }
+        if self.troubles.rules.is_some() {
+            self.load();
+        }
+    }
+
+    /// Isolates ports that came since, and listens on them.
+    fn isolate_ports(&mut self) {
         if let Some(isolation) = &self.isolation {
             let isolated = isolation.now().map_err(|error| chain(&error));
             let isolated = isolated.and_then(|now| {
@@ -331,12 +347,6 @@ impl Guard {
                     tracing::debug!(port, %error, "guard: no LLDP from a port");
                 }
             }
-        }
-        if let Err(error) = self.ears.listen_to_blocked(GROUP) {
-            tracing::debug!(%error, "guard: blocked packets are not told of");
-        }
-        if self.troubles.rules.is_some() {
-            self.load();
         }
     }
 

@@ -7,6 +7,7 @@ use stockade_gateway::guard::run::{self, Guard};
 use stockade_gateway::guard::settings::GuardSettings;
 use stockade_store::DataDir;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::args::guard::Run;
 use crate::config::{self, Config};
@@ -45,6 +46,7 @@ pub(super) async fn run(out: Out, data: &Path, asked: &Run) -> anyhow::Result<()
         tokio::select! {
             _ = stop.recv() => {}
             _ = end.recv() => {}
+            () = input_ends(), if asked.until_input_ends => {}
         }
     };
     let ended = guard.run(stopped).await?;
@@ -55,6 +57,18 @@ pub(super) async fn run(out: Out, data: &Path, asked: &Run) -> anyhow::Result<()
         run::Ended::Off => "off",
     });
     Ok(())
+}
+
+/// The pipe to whoever started this closes, however that process ended.
+async fn input_ends() {
+    let (closed, heard) = oneshot::channel();
+    std::thread::spawn(move || {
+        // What comes is of no interest; a pipe that can not be read is as good as closed.
+        let _copied = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // Nobody listens to a guard's input when it ends for another reason.
+        let _late = closed.send(());
+    });
+    let _closed = heard.await;
 }
 
 fn read_config(data: &Path, asked: &Run) -> anyhow::Result<Config> {

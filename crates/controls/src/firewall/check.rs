@@ -4,6 +4,7 @@ mod classes;
 mod compare;
 mod differences;
 mod questions;
+mod sources;
 mod told;
 
 pub use compare::compare;

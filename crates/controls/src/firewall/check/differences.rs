@@ -264,13 +264,15 @@ fn sets(place: &str, expected: &Set, found: &Set, told: &mut Told) {
     let text = |set: &Set, element: &Element| set.element_text(element).to_string();
     let missing = missing.map(|element| DifferenceKind::ElementMissing(text(expected, element)));
     told.some(place, missing.collect());
-    if expected.timeout || expected.dynamic {
+    if expected.dynamic || expected.default_timeout.is_some() {
         return;
     }
+    // What is learned is given a time. What would stay in such a set for ever is somebody else's.
+    let learned = |element: &Element| expected.timeout && element.timeout.is_some();
     let foreign = found
         .elements
         .iter()
-        .filter(|element| !written.contains(&lasting(element)));
+        .filter(|element| !written.contains(&lasting(element)) && !learned(element));
     let foreign = foreign.map(|element| DifferenceKind::ElementForeign(text(found, element)));
     told.some(place, foreign.collect());
 }

@@ -118,3 +118,29 @@ fn rules_that_ask_what_ours_never_ask_are_not_called_the_same() {
         "could not be judged: the rules ask for `meta skuid`, which ours never do here"
     );
 }
+
+#[test]
+fn an_address_that_somebody_gave_a_name_for_ever_is_a_difference() {
+    use stockade_controls::firewall::check::differences;
+    use stockade_controls::firewall::nft::{Element, Value};
+    let (_, written) = compiled(places::RICH, &places::home());
+    let with = |timeout| {
+        let mut found = written.clone();
+        let sets = found.tables.iter_mut().flat_map(|table| &mut table.sets);
+        let mut names = sets.filter(|set| set.name.as_str().starts_with("n4"));
+        let set = names.next().expect("the profile names a host");
+        set.elements.push(Element {
+            key: vec![Value::ip4([6, 6, 6, 6].into())],
+            timeout,
+            verdict: None,
+        });
+        let told = differences(&written, &found);
+        told.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(with(Some(90)), Vec::<String>::new());
+    let told = with(None);
+    assert!(
+        told.len() == 1 && told[0].contains("6.6.6.6"),
+        "somebody else's address was not named: {told:?}"
+    );
+}

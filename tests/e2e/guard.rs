@@ -605,6 +605,22 @@ fn an_interface_that_vanishes_leaves_the_rules_and_is_guarded_again_when_it_is_b
         Ok((code == Some(0) && !status.contains("warning")).then_some(()))
     })
     .with_context(|| lan.cli(&["guard", "status"]).unwrap_or_default())?;
+    // Its ports are isolated again, and who is there is heard again.
+    lan.gateway.enter()?;
+    eventually("the port is isolated", Duration::from_secs(10), || {
+        let shown = Command::new("bridge")
+            .args(["-d", "link", "show", "dev", "p1"])
+            .output()?;
+        Ok(String::from_utf8_lossy(&shown.stdout)
+            .contains("isolated on")
+            .then_some(()))
+    })?;
+    eventually("the device is heard", Duration::from_secs(30), || {
+        // Whether it gets an address does not matter here.
+        drop(lan.ask_lease(1, &["--hostname", "heard-again"]));
+        let shown = lan.cli(&["guard", "show", &mac(1)])?;
+        Ok(shown.contains("heard-again").then_some(()))
+    })?;
     lan.enter(1)?;
     ensure!(
         reaches(&format!("{CLOUD}:8000")),

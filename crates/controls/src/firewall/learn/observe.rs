@@ -193,6 +193,11 @@ impl Observer {
                 source,
                 destination,
             } => (source, destination, None),
+            // Each family has its own ICMP (RFC 792, RFC 4443); the other's means nothing.
+            Transport::Icmp { .. } if (ip.protocol == protocol::ICMPV6) != ip.source.is_ipv6() => {
+                self.counts.unread = self.counts.unread.saturating_add(1);
+                return None;
+            }
             Transport::Icmp { kind, code } => match message(ip, kind) {
                 Message::Opens => (0, 0, Some((kind, code))),
                 // The question is what is judged; it may have been missed.

@@ -166,13 +166,18 @@ pub struct Sets {
 }
 
 const CHANGE: &str = "change the elements of a set";
+/// Room for the answers to the largest batch that a socket sends at once.
+const RECEIVE_BYTES: usize = 8 * 1024 * 1024;
 const LOOK: &str = "look for an element of a set";
 const LIST: &str = "list the elements of a set";
 
 impl Sets {
     /// A connection to the kernel, in the network namespace of the calling thread.
     pub fn open() -> Result<Self, NetlinkError> {
-        Socket::netfilter(CHANGE).map(|socket| Self { socket })
+        let socket = Socket::netfilter(CHANGE)?;
+        // The kernel answers each element of a batch: thousands of answers wait here before the first is read.
+        socket.receive_buffer(RECEIVE_BYTES);
+        Ok(Self { socket })
     }
 
     /// All of the changes or none; when it returns, packets meet the new sets.

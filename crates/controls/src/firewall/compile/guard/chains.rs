@@ -378,7 +378,11 @@ fn other(chain_name: &str, link: &str, refused: &str) -> Chain {
 
 /// What the gateway itself sends: a device's rules hold for it too; whom it does not guard it may reach.
 fn out_lan() -> Chain {
+    // Who is told that a neighbour is nearer than the gateway (RFC 4861 §4.5) would go past the guard; the kernel sends
+    // such redirects before any hook of forwarding, and has no switch for IPv6.
+    let redirect = Statement::is(Field::Icmp6Type, [Value::number(137_u32)]);
     let rules = vec![
+        Rule::new([redirect, Statement::Counter, Verdict::Drop.into()]),
         Rule::new([link_messages(), accept()]),
         Rule::new([vmap(&[Field::Ip4Destination], set::TO4)]),
         Rule::new([vmap(&[Field::Ip6Destination], set::TO6)]),

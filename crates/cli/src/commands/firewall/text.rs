@@ -39,9 +39,13 @@ pub(super) fn plan(plan: &Plan) -> String {
     lines.push("  Nothing else: what no rule allows is dropped, in, out and through.".to_owned());
     lines.push(String::new());
     lines.push("And what every device needs:".to_owned());
-    for allow in plan.policy.allow.iter().filter(|allow| ours(&allow.id)) {
-        lines.push(format!("  {:<14} {}", allow.id.to_string(), allow.why));
-    }
+    let needed = plan.policy.allow.iter().filter(|allow| ours(&allow.id));
+    let mut needed: Vec<String> = needed
+        .map(|allow| format!("  {:<14} {}", allow.id.to_string(), allow.why))
+        .collect();
+    // A rule for IPv4 and its twin for IPv6 say the same.
+    needed.dedup();
+    lines.append(&mut needed);
     lines.push(String::new());
     lines.push("For nft:".to_owned());
     lines.push(String::new());

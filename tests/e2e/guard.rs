@@ -271,6 +271,31 @@ fn the_rules_outlive_the_guard_and_off_gives_everything_back() -> Result<()> {
 }
 
 #[test]
+fn rules_that_somebody_flushed_are_back_within_seconds_and_it_is_told() -> Result<()> {
+    if unable(&PROGRAMS) {
+        return Ok(());
+    }
+    let mut lan = home(1)?;
+    lan.guard("")?;
+    lan.lease(1, &[])?;
+    lan.gateway.enter()?;
+    let flushed = Command::new("nft").args(["flush", "ruleset"]).status()?;
+    ensure!(flushed.success());
+    eventually("the rules are back", Duration::from_secs(5), || {
+        let (code, _) = lan.ends(&["guard", "check"])?;
+        Ok((code == Some(0)).then_some(()))
+    })?;
+    lan.enter(1)?;
+    ensure!(
+        !reaches(&format!("{CLOUD}:8000")),
+        "an unknown device is free after somebody flushed the rules"
+    );
+    let events = lan.cli(&["guard", "events"])?;
+    ensure!(events.contains("took the guard's rules out"), "{events}");
+    Ok(())
+}
+
+#[test]
 fn a_host_comes_in_by_its_name_though_no_device_ever_asks_for_it() -> Result<()> {
     if unable(&PROGRAMS) {
         return Ok(());

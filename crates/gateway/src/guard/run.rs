@@ -236,7 +236,10 @@ impl Guard {
                     }
                 }
                 _ = tick.tick() => self.tick(),
-                _ = ports.tick() => self.isolate_ports(),
+                _ = ports.tick() => {
+                    self.isolate_ports();
+                    self.bring_back();
+                }
                 Some(done) = self.fetches.join_next() => self.fetched(done),
                 Some(event) = question(&mut self.questions) => self.asked_for_a_name(&event),
                 Some(seen) = self.seen.recv() => self.saw(seen),
@@ -327,6 +330,18 @@ impl Guard {
             tracing::debug!(%error, "guard: blocked packets are not told of");
         }
         if self.troubles.rules.is_some() {
+            self.load();
+        }
+    }
+
+    /// Rules that somebody took away are loaded again, and that is told.
+    fn bring_back(&mut self) {
+        // What can not be loaded is tried again with everything else that is lost, and told once.
+        if self.troubles.rules.is_none() && self.kernel.gone() {
+            self.alarm(
+                "somebody took the guard's rules out of the kernel (`nft flush ruleset` does): they are loaded anew"
+                    .to_owned(),
+            );
             self.load();
         }
     }

@@ -84,3 +84,24 @@ fn read(
         profile: imported.profile,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_of_the_address_it_was_asked_for_at_whatever_it_says_of_itself() {
+        let file = br#"{"ietf-mud:mud": {"mud-version": 1, "mud-url": "https://bank.example/lock.json",
+            "last-update": "2026-01-01T00:00:00Z", "cache-validity": 48, "is-supported": true, "systeminfo": "lamp",
+            "from-device-policy": {"access-lists": {"access-list": [{"name": "from"}]}}},
+            "ietf-access-control-list:acls": {"acl": [{"name": "from", "type": "ipv4-acl-type", "aces": {"ace": [
+            {"name": "kin", "matches": {"ietf-mud:mud": {"same-manufacturer": [null]}, "ipv4": {"protocol": 6},
+            "tcp": {"destination-port": {"operator": "eq", "port": 80}}}, "actions": {"forwarding": "accept"}}]}}]}}"#;
+        let from: HttpsUrl = "https://evil.example/lamp.json".parse().unwrap();
+        let now = UnixTime::since_unix_epoch(core::time::Duration::from_hours(500_000));
+        let fetched = read(&from, file, None, &Anchors::default(), now).unwrap();
+        assert_eq!(fetched.profile.mud.unwrap().url, Some(from));
+        let told = fetched.report.join("\n");
+        assert!(told.contains("https://bank.example/lock.json"), "{told}");
+    }
+}

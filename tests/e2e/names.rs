@@ -23,7 +23,9 @@ class = "linux"
 to = "pool.example.com"
 protocol = "tcp"
 port = 443
+"#;
 
+const COMES_IN: &str = r#"
 [[firewall.in]]
 from = "pool.example.com"
 protocol = "tcp"
@@ -337,6 +339,8 @@ fn a_host_comes_in_by_its_name_though_the_device_never_asks_for_it() -> Result<(
         return Ok(());
     }
     let mut lab = Lab::new()?;
+    let (device, _) = PROFILE.split_once("\n\n").context("a section")?;
+    fs_err::write(lab.path("profile.toml"), format!("{device}\n{COMES_IN}"))?;
     let listener = TcpListener::bind("192.0.2.10:8443")?;
     let (_running, printed) = lab.start()?;
     // From the address of the name, from another one, and by the port that nothing is said about.

@@ -123,6 +123,24 @@ fn show_says_the_rules_in_words_and_then_for_nft() -> Result<()> {
 }
 
 #[test]
+fn what_the_operator_says_of_the_place_is_in_the_rules() -> Result<()> {
+    let Some(machine) = Machine::new()? else {
+        return Ok(());
+    };
+    let profile = PROFILE.replace("cloud.acme.example", "controller:urn:acme:hub");
+    fs_err::write(machine.folder.path().join("hub.toml"), profile)?;
+    let place = "--gateway 192.0.2.1 --gateway-link 02:00:00:00:00:01 --controller urn:acme:hub=192.0.2.7";
+    let rules = machine.does(&format!("firewall show hub.toml {PLACE} {place}"))?;
+    for rule in [
+        "arp saddr ip 192.0.2.1 arp saddr ether != 02:00:00:00:00:01 counter drop",
+        "ip daddr 192.0.2.7 tcp dport 443 accept",
+    ] {
+        ensure!(rules.contains(rule), "no `{rule}` in {rules}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_change_is_tried_confirmed_from_another_session_checked_and_undone() -> Result<()> {
     let Some(machine) = Machine::new()? else {
         return Ok(());

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use stockade_controls::firewall::nft::CgroupPath;
 use stockade_controls::firewall::surroundings::Surroundings;
-use stockade_profile::{InterfaceName, Network, Profile, ServiceName};
+use stockade_profile::{ClassUri, InterfaceName, LinkAddress, Network, Profile, ServiceName};
 
 use crate::cgroup::{self, CgroupError, Cgroups};
 use crate::netlink::NetlinkError;
@@ -27,12 +27,18 @@ const MOST_RESOLVERS: usize = 8;
 pub struct Told {
     /// The gateway's addresses.
     pub gateway: Vec<IpAddr>,
+    /// The gateway's hardware address, as text. Never found out: a router that is replaced would lock the device out.
+    pub gateway_link: Option<String>,
     /// The networks that the device is in, as text.
     pub local: Vec<String>,
     /// Whom the DNS forwarder asks.
     pub resolver: Vec<IpAddr>,
     /// The port of the DNS forwarder.
     pub forwarder: Option<u16>,
+    /// The hosts of classes of controllers, by the class's URI (RFC 8520 §8.1).
+    pub controller: BTreeMap<String, Vec<IpAddr>>,
+    /// The hosts that are controllers of this model.
+    pub my_controller: Vec<IpAddr>,
 }
 
 /// Why it is not known where this machine stands.
@@ -47,6 +53,12 @@ pub enum SurroundingsError {
     /// A network that the operator named is none.
     #[error("`{0}` is not a network: for example 192.168.1.0/24")]
     Network(String),
+    /// A hardware address that the operator named is none.
+    #[error("`{0}` is not a hardware address: for example 02:00:00:00:00:01")]
+    Link(String),
+    /// A class of controllers that the operator named is none.
+    #[error("`{0}` is not the URI of a class of controllers")]
+    Class(String),
     /// The services that rules name can not be told apart here.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -96,9 +108,21 @@ pub fn look(profile: &Profile, told: &Told) -> Result<Surroundings, Surroundings
     if !profile.firewall.frames.is_empty() {
         interfaces.extend(outside.values().filter_map(|name| name.parse().ok()));
     }
+    let gateway_link = told.gateway_link.as_ref().map(|text| {
+        let link = text.parse::<LinkAddress>();
+        link.map_err(|_| SurroundingsError::Link(text.clone()))
+    });
+    let controllers = told.controller.iter().map(|(text, hosts)| {
+        let class: Result<ClassUri, _> = text.parse();
+        let class = class.map_err(|_| SurroundingsError::Class(text.clone()))?;
+        Ok((class, hosts.clone()))
+    });
     let mut found = Surroundings {
         own: distinct(own),
         gateway: distinct(gateway),
+        gateway_link: gateway_link.transpose()?,
+        controllers: controllers.collect::<Result<_, SurroundingsError>>()?,
+        my_controllers: distinct(told.my_controller.clone()),
         local: distinct(local),
         resolvers: distinct(resolvers),
         forwarder: told.forwarder,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use stockade_profile::Network;
+use stockade_profile::{ClassUri, LinkAddress, Malformed, Network};
 
 use super::time::time;
 
@@ -96,6 +96,9 @@ pub(crate) struct Place {
     /// The gateway's address [default: that of the default route]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) gateway: Vec<IpAddr>,
+    /// The gateway's hardware address; nobody else may then claim its addresses
+    #[arg(long, value_name = "MAC")]
+    pub(crate) gateway_link: Option<LinkAddress>,
     /// A network that this machine is in [default: those of its interfaces]
     #[arg(long, value_name = "NETWORK")]
     pub(crate) local: Vec<Network>,
@@ -105,6 +108,23 @@ pub(crate) struct Place {
     /// The port of the DNS forwarder on this machine
     #[arg(long, value_name = "PORT", default_value_t = 5_053)]
     pub(crate) forwarder: u16,
+    /// A host of a class of controllers, for rules about `controller:URI`
+    #[arg(long, value_name = "URI=ADDRESS", value_parser = controller)]
+    pub(crate) controller: Vec<(ClassUri, IpAddr)>,
+    /// A host that controls devices of this model, for rules about `my-controller`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) my_controller: Vec<IpAddr>,
+}
+
+fn controller(text: &str) -> Result<(ClassUri, IpAddr), String> {
+    let (class, host) = text
+        .rsplit_once('=')
+        .ok_or("for example urn:example:controller=192.0.2.7")?;
+    let class = class.parse().map_err(|wrong: Malformed| wrong.message)?;
+    let host = host
+        .parse()
+        .map_err(|_| format!("`{host}` is not an address"))?;
+    Ok((class, host))
 }
 
 /// Where the firewall remembers.

@@ -3,7 +3,8 @@
 mod serve;
 mod text;
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,11 +95,18 @@ fn sound(text: &str, file: &Path) -> anyhow::Result<Profile> {
 }
 
 fn told(place: &Place) -> Told {
+    let mut controller: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for (class, host) in &place.controller {
+        controller.entry(class.to_string()).or_default().push(*host);
+    }
     Told {
         gateway: place.gateway.clone(),
+        gateway_link: place.gateway_link.map(|link| link.to_string()),
         local: place.local.iter().map(ToString::to_string).collect(),
         resolver: place.resolver.clone(),
         forwarder: Some(place.forwarder),
+        controller,
+        my_controller: place.my_controller.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_profile::{Direction, Family};
 
-use super::super::super::decide::is_link_rule;
+use super::super::super::decide::{DNS, is_link_rule};
 use super::super::super::nft::{
     Chain, ChainKind, Comment, Family as TableFamily, Field, Hook, Ident, Kind, MapSource,
     Policy as End, Rule, Set, Statement, States, Table, Value, Verdict,
@@ -164,24 +164,32 @@ impl Writer<'_> {
         ];
         if let Some(port) = self.plan.around.forwarder {
             let mut dns = base("dns", ChainKind::Nat, Hook::Prerouting, -100, End::Accept);
+            // Every new flow comes by here: what is no question is through after two rules.
+            for field in [Field::UdpDestination, Field::TcpDestination] {
+                let question = Statement::is(field, [Value::number(DNS)]);
+                let lan = self.lan(Field::InputInterface);
+                dns.rules
+                    .push(Rule::new([lan, question, goto(&name("dns_lan"))]));
+            }
             let own = Statement::in_set([Field::EtherSource], name(set::TRUSTED));
-            dns.rules.push(Rule::new([own, accept()]));
-            let lan = [self.lan(Field::InputInterface)];
-            let direct = self.plan.direct();
-            dns.rules.extend(redirects(&direct, port, &lan));
+            let mut asked = vec![Rule::new([own, accept()])];
+            asked.extend(redirects(&self.plan.direct(), port, &[]));
             hooks.push(dns);
+            hooks.push(chain(name("dns_lan"), asked));
         }
         hooks
     }
 
     /// What the sender's rules allow: to another device it needs that one's rules as well.
     fn deliver(&self) -> Chain {
-        let lan = || self.lan(Field::OutputInterface);
+        let interfaces = self.plan.interfaces.iter().cloned();
+        let beyond = Statement::is_not(Field::OutputInterface, interfaces.map(Value::Interface));
+        // Most goes beyond: that is asked once.
         let rules = vec![
-            Rule::new([lan(), vmap(&[Field::Ip4Destination], set::TO4)]),
-            Rule::new([lan(), vmap(&[Field::Ip6Destination], set::TO6)]),
-            Rule::new([lan(), goto(&name("in_refused"))]),
-            Rule::new([accept()]),
+            Rule::new([beyond, accept()]),
+            Rule::new([vmap(&[Field::Ip4Destination], set::TO4)]),
+            Rule::new([vmap(&[Field::Ip6Destination], set::TO6)]),
+            Rule::new([goto(&name("in_refused"))]),
         ];
         chain(name("deliver"), rules)
     }

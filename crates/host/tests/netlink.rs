@@ -37,6 +37,48 @@ fn v4(last: u8) -> Key {
     Key::new().with(&Ipv4Addr::new(192, 0, 2, last).octets())
 }
 
+/// More than one transaction takes: 20,000 of a map, 20,000 of a set.
+#[test]
+fn many_elements_are_filled_in_and_none_is_left_out() {
+    if !namespace() {
+        return;
+    }
+    nft("table inet t {
+        set v4 { type ipv4_addr; }
+        chain a { accept; }
+        map to { type ether_addr . ipv4_addr : verdict; }
+    }");
+    let mut sets = Sets::open().expect("a socket");
+    let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 | number).octets();
+    let plain = (0..20_000).map(|number| Element::new(Key::new().with(&address(number))));
+    let mapped = (0..20_000_u32).map(|number| Element {
+        verdict: Some(Verdict::Goto("a".to_owned())),
+        ..Element::new(Key::new().with(&[2, 0, 0, 0, 0, 9]).with(&address(number)))
+    });
+    let wanted = [
+        (set("v4"), plain.collect::<Vec<_>>()),
+        (set("to"), mapped.collect::<Vec<_>>()),
+    ];
+    sets.fill(&wanted).expect("all of them");
+    for (name, elements) in &wanted {
+        let mut held: Vec<Element> = sets
+            .list(name)
+            .expect("the set is there")
+            .into_iter()
+            .map(|it| it.element)
+            .collect();
+        held.sort_by(|a, b| a.key.cmp(&b.key));
+        assert!(held == *elements, "{name:?}: {} elements", held.len());
+    }
+    // Nothing to fill in is nothing to do; a set that is not there is said.
+    sets.fill(&[(set("v4"), Vec::new())]).expect("nothing");
+    let nowhere = [(set("nowhere"), vec![Element::new(v4(1))])];
+    assert!(matches!(
+        sets.fill(&nowhere),
+        Err(NetlinkError::Missing { .. })
+    ));
+}
+
 #[test]
 fn elements_that_are_put_are_seen_by_nft_and_those_removed_are_gone() {
     if !namespace() {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use stockade_controls::firewall::check::differences;
 use stockade_controls::firewall::compile::{
     Change as Element, GUARD_TABLE, GuardPlan, Guarded, Model, Role, elements, guard, name_set,
@@ -31,6 +31,8 @@ pub(crate) struct Ours {
     /// How long it took to make them, and to write them as text.
     pub(crate) compiled: Duration,
     pub(crate) text: String,
+    /// The text is not ours.
+    pub(crate) taken: bool,
 }
 
 impl Ours {
@@ -72,6 +74,7 @@ impl Ours {
             ruleset,
             compiled: begun.elapsed(),
             text,
+            taken: false,
         })
     }
 
@@ -185,8 +188,29 @@ impl Ours {
         ))
     }
 
-    /// Loads all of it in one transaction.
+    /// Loads all of it where nothing is, as the guard does: the tables by nft, the devices by messages of our own. A ruleset
+    /// that was taken from a file comes by nft alone.
     pub(crate) fn load(&self, folder: &Path) -> Result<Cost> {
+        if self.taken {
+            return self.reload(folder);
+        }
+        let begun = Instant::now();
+        let text = self.ruleset.bare().replacing(&Ruleset::default());
+        let file = folder.join("bare.nft");
+        fs_err::write(&file, text)?;
+        let made = begun.elapsed();
+        let nft = kernel::load(&file)?;
+        let begun = Instant::now();
+        let devices = keys::bulk(&self.ruleset).map_err(|set| anyhow!("odd element of {set}"))?;
+        Sets::open()?.fill(&devices)?;
+        Ok(Cost {
+            time: made + nft.time + begun.elapsed(),
+            ..nft
+        })
+    }
+
+    /// Loads all of it over what is there, as the guard does: one transaction of nft, which interrupts nobody.
+    pub(crate) fn reload(&self, folder: &Path) -> Result<Cost> {
         let file = folder.join("ours.nft");
         fs_err::write(&file, &self.text)?;
         kernel::load(&file)
@@ -197,7 +221,7 @@ fn guarded(fleet: &Fleet, device: Device) -> Result<Guarded> {
     let model = fleet.models.get(device.model).context("no such model")?;
     let mac: LinkAddress = shown(device.mac)
         .parse()
-        .map_err(|_| anyhow::anyhow!("odd address"))?;
+        .map_err(|_| anyhow!("odd address"))?;
     Ok(Guarded {
         mac,
         addresses: vec![device.address.into()],

@@ -105,42 +105,23 @@ impl Ruleset {
 }
 
 impl Ruleset {
-    /// The same tables without the elements that stay, and transactions that add those, each of at most so many.
-    ///
-    /// nft needs a kilobyte and more for an element that it reads: in parts it never needs much. Between the parts a device
-    /// whose elements are still to come is one that nobody knows.
-    pub fn split(&self, most: usize) -> (Self, Vec<String>) {
-        use std::fmt::Write as _;
-        let mut first = self.clone();
-        let mut texts = Vec::new();
-        let (mut held, mut text) = (0_usize, String::new());
-        for table in &mut first.tables {
-            for set in &mut table.sets {
-                if set.timeout || set.elements.is_empty() {
-                    continue;
-                }
-                let elements = std::mem::take(&mut set.elements);
-                for part in elements.chunks(most.max(1)) {
-                    if held.saturating_add(part.len()) > most && held > 0 {
-                        texts.push(std::mem::take(&mut text));
-                        held = 0;
-                    }
-                    held = held.saturating_add(part.len());
-                    let (family, table, name) = (table.family, &table.name, &set.name);
-                    // Writing to a string does not fail.
-                    let _: std::fmt::Result =
-                        writeln!(text, "add element {family} {table} {name} {{");
-                    for element in part {
-                        let _: std::fmt::Result = writeln!(text, "{},", set.element_text(element));
-                    }
-                    text.push_str("}\n");
-                }
-            }
+    /// The same tables without the elements of bulk sets, which may be many: nft needs a kilobyte and more for each that it
+    /// reads, the kernel's own messages a tenth.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        let mut bare = self.clone();
+        let sets = bare.tables.iter_mut().flat_map(|table| &mut table.sets);
+        for set in sets.filter(|set| set.is_bulk()) {
+            set.elements = Vec::new();
         }
-        if held > 0 {
-            texts.push(text);
-        }
-        (first, texts)
+        bare
+    }
+}
+
+impl Set {
+    /// Whether its elements can be put in one by one after it was made: single keys that do not run out.
+    pub fn is_bulk(&self) -> bool {
+        !self.timeout && !self.interval
     }
 }
 

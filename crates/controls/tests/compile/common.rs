@@ -48,14 +48,6 @@ pub(crate) fn through_the_kernel(ruleset: &Ruleset) -> Ruleset {
     loaded(ruleset, &ruleset.replacing(&Ruleset::default()))
 }
 
-/// The same in parts; one after the other they are what one transaction would be.
-pub(crate) fn in_parts_through_the_kernel(ruleset: &Ruleset, most: usize) -> Ruleset {
-    let (first, texts) = ruleset.split(most);
-    let mut text = first.replacing(&Ruleset::default());
-    text.push_str(&texts.concat());
-    loaded(ruleset, &text)
-}
-
 fn loaded(ruleset: &Ruleset, text: &str) -> Ruleset {
     let script = format!(
         "{NFT} -f - && {NFT} --json --numeric-protocol list ruleset && echo && {NFT} list ruleset"

@@ -7,7 +7,7 @@ use stockade_controls::firewall::nft::{Ruleset, Set};
 use stockade_controls::firewall::surroundings::Surroundings;
 use stockade_profile::{LinkAddress, Profile, parse};
 
-use crate::common::{can_run_nft, comes_back, comparable, in_parts_through_the_kernel};
+use crate::common::{can_run_nft, comes_back};
 use crate::device::profile;
 
 const REPAIR: [u16; 3] = [8443, 8444, 8883];
@@ -252,27 +252,8 @@ fn ten_thousand_devices_are_written_and_taken() {
     if can_run_nft() {
         comes_back(&ruleset);
     }
-    let (first, texts) = ruleset.split(10_000);
-    assert!(
-        first.tables[0]
-            .sets
-            .iter()
-            .all(|set| set.elements.is_empty())
-    );
-    assert_eq!(
-        texts.len(),
-        5,
-        "two maps and two sets of all, a group of half"
-    );
-}
-
-#[test]
-fn in_parts_it_is_the_same_ruleset() {
-    if can_run_nft() {
-        let ruleset = compile::guard(&house());
-        for most in [1, 7, 1000] {
-            let read = comparable(in_parts_through_the_kernel(&ruleset, most));
-            assert_eq!(comparable(ruleset.clone()), read);
-        }
-    }
+    let bare = ruleset.bare();
+    let mut sets = bare.tables.iter().flat_map(|table| &table.sets);
+    assert!(sets.all(|set| set.elements.is_empty()));
+    assert_eq!(bare.tables[0].chains, ruleset.tables[0].chains);
 }

@@ -67,8 +67,8 @@ pub(super) struct Checked {
     pub(super) differences: Vec<String>,
 }
 
-/// How many elements one transaction of nft has at most.
-const PART: usize = 8_000;
+/// So many elements come with their tables in one transaction of nft, even where nothing is there before.
+const FEW: usize = 1_000;
 
 /// The guard's tables, and the means to change them.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Kernel {
             if let Ok(before) = self.read() {
                 carry(&mut sets, &before, &mut wanted)?;
             }
-            self.replace(&text, &wanted)?;
+            self.replace(&mut sets, &text, &wanted)?;
             let different = match self.read() {
                 Ok(found) => differences(&wanted, &found),
                 Err(error) => {
@@ -154,22 +154,22 @@ impl Kernel {
     }
 
     /// Puts the tables in the place of those from before, in one transaction: a device that stays allowed loses no packet.
-    /// Where none were before, and they would be large, the devices come after the rest: until its part is there a device is
-    /// one that nobody knows, and nft needs a third of the memory. On failure what was there before is there again.
-    fn replace(&self, before: &str, wanted: &Ruleset) -> Result<(), KernelError> {
-        let sets = wanted.tables.iter().flat_map(|table| &table.sets);
-        let elements: usize = sets.map(|set| set.elements.len()).sum();
-        if !before.is_empty() || elements <= PART {
-            self.nft.apply(&replacing(before, &wanted.to_string()))?;
+    /// Where none were before, and they would be large, the devices come after the rest, past nft: until then a device is one
+    /// that nobody knows. On failure what was there before is there again. Nothing is checked beforehand: a transaction that
+    /// fails changes nothing, and with many devices a check takes as long as the load.
+    fn replace(&self, sets: &mut Sets, before: &str, wanted: &Ruleset) -> Result<(), KernelError> {
+        let all = wanted.tables.iter().flat_map(|table| &table.sets);
+        let elements: usize = all.map(|set| set.elements.len()).sum();
+        if !before.is_empty() || elements <= FEW {
+            self.nft.commit(&replacing(before, &wanted.to_string()))?;
             return Ok(());
         }
-        let (first, parts) = wanted.split(PART);
-        self.nft.apply(&replacing(before, &first.to_string()))?;
-        for part in parts {
-            if let Err(error) = self.nft.commit(&part) {
-                self.nft.apply(&replacing(&first.to_string(), before))?;
-                return Err(error.into());
-            }
+        let devices = keys::bulk(wanted).map_err(|set| KernelError::Element(set.to_string()))?;
+        let bare = wanted.bare().to_string();
+        self.nft.commit(&replacing(before, &bare))?;
+        if let Err(error) = sets.fill(&devices) {
+            self.nft.commit(&replacing(&bare, before))?;
+            return Err(error.into());
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stockade_controls::firewall::nft::{self, Ident, Kind, Value};
 
-use super::sets::{Element, Key, Listed, Verdict};
+use super::sets::{Element, Key, Listed, SetName, Verdict};
 
 /// The kernel's form of an element of a set with keys of these kinds; none if a part does not fit its kind.
 pub fn element(kinds: &[Kind], element: &nft::Element) -> Option<Element> {
@@ -34,6 +34,25 @@ pub fn element(kinds: &[Kind], element: &nft::Element) -> Option<Element> {
             .timeout
             .map(|seconds| Duration::from_secs(seconds.into())),
     })
+}
+
+/// What [`nft::Set::is_bulk`] sets of a ruleset hold, for [`super::sets::Sets::fill`]; if an element does not fit, the name of
+/// its set.
+pub fn bulk(ruleset: &nft::Ruleset) -> Result<Vec<(SetName, Vec<Element>)>, Ident> {
+    let mut sets = Vec::new();
+    for table in &ruleset.tables {
+        for set in table.sets.iter().filter(|set| set.is_bulk()) {
+            let elements = set.elements.iter().map(|it| element(&set.key, it));
+            let elements: Option<Vec<Element>> = elements.collect();
+            let name = SetName {
+                family: table.family,
+                table: table.name.as_str().to_owned(),
+                set: set.name.as_str().to_owned(),
+            };
+            sets.push((name, elements.ok_or_else(|| set.name.clone())?));
+        }
+    }
+    Ok(sets)
 }
 
 /// The element as a ruleset has it, with the time that is left; none if it is of a kind that no ruleset of ours has.

@@ -41,6 +41,9 @@ const VERDICT_CHAIN: u16 = 2;
 const INTERVAL_END: u32 = 1;
 /// The elements of one message stay below the longest attribute, 65,535 bytes.
 const ELEMENTS_BYTES: usize = 60_000;
+/// A transaction of many elements ends behind so much: a quarter of what a socket sends at once. At each end the kernel looks
+/// through all chains, so few are better.
+const FILL_BYTES: usize = 1024 * 1024;
 /// The longest key: a concatenation of `NFT_REG32_COUNT` registers.
 const MAX_KEY: usize = 64;
 /// How often a change is tried while elements run out.
@@ -215,6 +218,30 @@ impl Sets {
         }
         for change in changes {
             if let Change::Put(set, element) = change {
+                batch.add(&mut self.socket, Kind::New, set, element);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.send(&mut self.socket)
+    }
+
+    /// Puts many elements into sets that do not have them, in as few transactions as fit. What stands before a failure
+    /// stays: the caller takes the table away.
+    pub fn fill(&mut self, sets: &[(SetName, Vec<Element>)]) -> Result<(), NetlinkError> {
+        for (set, elements) in sets {
+            for element in elements {
+                checked(set, element)?;
+            }
+        }
+        let mut batch = Batch::begin(&mut self.socket);
+        for (set, elements) in sets {
+            for element in elements {
+                if batch.writer.len() > FILL_BYTES {
+                    let next = Batch::begin(&mut self.socket);
+                    std::mem::replace(&mut batch, next).send(&mut self.socket)?;
+                }
                 batch.add(&mut self.socket, Kind::New, set, element);
             }
         }

@@ -138,6 +138,8 @@ pub(super) enum Complaint {
     BadMud,
     Mud,
     OtherMud,
+    /// About nobody in particular.
+    ManyMud,
 }
 
 impl Core {

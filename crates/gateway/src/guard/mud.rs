@@ -1,5 +1,6 @@
 //! MUD files that devices announce: whether to get them, and whether to believe them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -134,6 +135,9 @@ pub(super) enum NotTaken {
     Damaged,
 }
 
+/// Of a complaint that has to do with no address.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 impl Core {
     /// A device said where its MUD file is.
     pub(super) fn announced(
@@ -144,11 +148,10 @@ impl Core {
         now: OffsetDateTime,
         actions: &mut Vec<Action>,
     ) {
-        let nowhere = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let url = match url {
             Ok(url) => url.clone(),
             Err(text) => {
-                self.complain((mac, Complaint::BadMud, nowhere), now, actions, || {
+                self.complain((mac, Complaint::BadMud, NOWHERE), now, actions, || {
                     format!("announces a MUD file that is no https address: `{text}`")
                 });
                 return;
@@ -162,7 +165,7 @@ impl Core {
             Some(false) => {
                 // RFC 8520 §15 (security): a device that turns into another one is a matter for people.
                 if device.other_mud.as_ref() != Some(&url) {
-                    self.complain((mac, Complaint::OtherMud, nowhere), now, actions, || {
+                    self.complain((mac, Complaint::OtherMud, NOWHERE), now, actions, || {
                         format!(
                             "now announces another MUD file, {url}; its rules stay as they are; if it is right: \
                              `stockade guard remove {mac}`, then wait for it to announce itself again"
@@ -180,7 +183,7 @@ impl Core {
                 };
                 self.change(mac, actions, |device| device.mud = Some(announced));
                 // Refused so far, for nobody said yes; and told with a bound, for cards can be invented.
-                self.complain((mac, Complaint::Mud, nowhere), now, actions, || {
+                self.complain((mac, Complaint::Mud, NOWHERE), now, actions, || {
                     format!("announces its MUD file by {}: {url}", via.as_str())
                 });
             }
@@ -199,12 +202,18 @@ impl Core {
         let due = match self.files.get(url.as_str()).map(|file| &file.state) {
             None => {
                 if self.files.len() >= MAX_FILES {
-                    tell(
-                        actions,
-                        Outcome::Refused,
-                        None,
-                        format!("{url} is not fetched: {MAX_FILES} MUD files are known already"),
-                    );
+                    // Cards can be invented: told once in a while, whoever announces.
+                    let about = (LinkAddress::BROADCAST, Complaint::ManyMud, NOWHERE);
+                    if !self.repeats(about, now) {
+                        tell(
+                            actions,
+                            Outcome::Refused,
+                            None,
+                            format!(
+                                "{url} is not fetched, nor what is announced from now on: {MAX_FILES} MUD files are known already"
+                            ),
+                        );
+                    }
                     return;
                 }
                 true

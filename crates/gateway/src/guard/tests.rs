@@ -387,6 +387,26 @@ fn a_mud_file_is_fetched_once_and_waits_for_the_operator() {
 }
 
 #[test]
+fn a_flood_of_mud_files_is_told_once() {
+    let mut core = guard(Accept::Ask);
+    let mut refused = 0;
+    for n in 0..600_u16 {
+        let [high, low] = n.to_be_bytes();
+        let seen = Sighting::DhcpClient {
+            mac: LinkAddress::new([2, 0, 0, 7, high, low]),
+            hostname: None,
+            mud: Some(mud_url(format!("https://m{n}.example.com/x").as_bytes())),
+        };
+        let actions = core.handle_sighting(&seen, NOW);
+        refused += told(&actions)
+            .iter()
+            .filter(|event| event.1.contains("not fetched"))
+            .count();
+    }
+    assert_eq!(refused, 1);
+}
+
+#[test]
 fn a_signature_is_what_the_policy_asks_for() {
     for (accept, signer, taken) in [
         (Accept::Ask, Some("Acme"), false),

@@ -129,7 +129,8 @@ fn what_the_operator_says_of_the_place_is_in_the_rules() -> Result<()> {
     };
     let profile = PROFILE.replace("cloud.acme.example", "controller:urn:acme:hub");
     fs_err::write(machine.folder.path().join("hub.toml"), profile)?;
-    let place = "--gateway 192.0.2.1 --gateway-link 02:00:00:00:00:01 --controller urn:acme:hub=192.0.2.7";
+    let place =
+        "--gateway 192.0.2.1 --gateway-link 02:00:00:00:00:01 --controller urn:acme:hub=192.0.2.7";
     let rules = machine.does(&format!("firewall show hub.toml {PLACE} {place}"))?;
     for rule in [
         "arp saddr ip 192.0.2.1 arp saddr ether != 02:00:00:00:00:01 counter drop",

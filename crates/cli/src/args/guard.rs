@@ -87,7 +87,7 @@ pub(crate) enum Guard {
     Off,
 }
 
-/// What is not said here comes from [guard] in DIR/stockade.toml.
+/// What is not said here comes from the section `guard` of DIR/stockade.toml.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The LAN's interface: a bridge, or a card

@@ -42,12 +42,9 @@ impl Doors {
                 address: *address,
                 source,
             };
-            let datagram: StdUdp = bound(*address, Type::DGRAM).map_err(listen)?.into();
-            let place = datagram.local_addr().map_err(listen)?;
-            let stream = bound(place, Type::STREAM).map_err(listen)?;
-            stream.listen(64).map_err(listen)?;
+            let (place, datagram, stream) = both(*address).map_err(listen)?;
             doors.datagrams.push((place, datagram));
-            doors.streams.push((place, stream.into()));
+            doors.streams.push((place, stream));
         }
         Ok(doors)
     }
@@ -56,6 +53,29 @@ impl Doors {
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.datagrams.iter().map(|(address, _)| *address)
     }
+}
+
+/// A port that is free for datagrams may be taken for streams: where any will do, others are tried.
+fn both(address: SocketAddr) -> io::Result<(SocketAddr, StdUdp, StdListener)> {
+    const TRIES: usize = 32;
+    let open = || {
+        let datagram: StdUdp = bound(address, Type::DGRAM)?.into();
+        let place = datagram.local_addr()?;
+        let stream = bound(place, Type::STREAM)?;
+        stream.listen(64)?;
+        Ok((place, datagram, stream.into()))
+    };
+    let taken = |opened: &io::Result<_>| {
+        let error = opened.as_ref().err().map(io::Error::kind);
+        address.port() == 0 && error == Some(io::ErrorKind::AddrInUse)
+    };
+    for _ in 1..TRIES {
+        let opened = open();
+        if !taken(&opened) {
+            return opened;
+        }
+    }
+    open()
 }
 
 fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {

@@ -51,9 +51,14 @@ type Seen = Arc<Mutex<Vec<(SocketAddr, u16)>>>;
 async fn resolver(
     behave: impl Fn(&Message, Transport) -> Vec<Message> + Send + Sync + 'static,
 ) -> (SocketAddr, Seen) {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
+    let (socket, address, listener) = loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        // The port may be taken for streams.
+        if let Ok(listener) = TcpListener::bind(address).await {
+            break (socket, address, listener);
+        }
+    };
     let (behave, seen) = (Arc::new(behave), Seen::default());
     let (behave_too, noted) = (Arc::clone(&behave), Arc::clone(&seen));
     tokio::spawn(async move {

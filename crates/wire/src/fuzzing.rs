@@ -5,6 +5,7 @@ use crate::dhcp::{Dhcp, Dhcp6};
 use crate::dns::Message;
 use crate::lldp::Lldp;
 use crate::packet::{self, Network};
+use crate::tls::{self, DtlsReader, Said, Version};
 
 /// Reading a capture ends, no frame is longer than the input or the limit, and pieces of any size give the same.
 pub fn capture_read(data: &[u8]) {
@@ -108,4 +109,51 @@ pub fn lldp_frame(data: &[u8]) {
     if let Ok(lldp) = Lldp::read(data) {
         assert!(lldp.mud_url.is_none_or(|url| url.len() <= data.len()));
     }
+}
+
+/// Reading a server's answer ends, and pieces of any size give the same.
+pub fn tls_answer(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else {
+        return;
+    };
+    let asked = Version::ALL.into_iter().cycle().nth(usize::from(*first));
+    let asked = asked.unwrap_or(Version::Tls13);
+    let read = |size: usize| {
+        let (mut reader, mut all) = (tls::Reader::new(asked), Vec::new());
+        for piece in data.chunks(size) {
+            reader.push(piece);
+            loop {
+                match reader.said() {
+                    Said::More => break,
+                    end @ (Said::Alert(_)
+                    | Said::Plain
+                    | Said::Broken(_)
+                    | Said::Ssl2 { .. }
+                    | Said::Ssl2Error(_)) => {
+                        all.push(end);
+                        return all;
+                    }
+                    said @ (Said::Hello(_)
+                    | Said::Certificates(_)
+                    | Said::Cookie(_)
+                    | Said::Other(_)) => all.push(said),
+                }
+            }
+        }
+        all
+    };
+    assert!(read(data.len().max(1)) == read(3), "pieces do not matter");
+}
+
+/// Reading datagrams ends, each behind its length; what is said is paid for by what came.
+pub fn dtls_answer(mut data: &[u8]) {
+    let (mut reader, mut said) = (DtlsReader::default(), 0_usize);
+    let whole = data.len();
+    while let Some(([high, low], rest)) = data.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (datagram, rest) = rest.split_at(length.min(rest.len()));
+        said = said.saturating_add(reader.datagram(datagram).len());
+        data = rest;
+    }
+    assert!(said <= whole);
 }

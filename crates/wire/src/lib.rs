@@ -1,4 +1,4 @@
-//! Bytes seen on a wire, parsed once and with bounds: captures, packets, DHCP, LLDP, DNS.
+//! Bytes seen on a wire, parsed once and with bounds: captures, packets, DHCP, LLDP, DNS, TLS hellos.
 //!
 //! All of it was written by strangers. Nothing here panics, recurses or sets memory aside that the input has not paid for;
 //! text comes out as bytes or escaped, never as part of anything that is run.
@@ -11,7 +11,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
-mod bytes;
+pub mod bytes;
 pub mod capture;
 pub mod dhcp;
 pub mod dns;
@@ -20,3 +20,4 @@ pub mod fuzzing;
 pub mod lldp;
 pub mod neighbour;
 pub mod packet;
+pub mod tls;

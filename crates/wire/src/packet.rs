@@ -277,15 +277,31 @@ fn packet<'a>(
     }
 }
 
-/// Whether no fragment header (RFC 8200 §4.5) says that the packet begins elsewhere.
+/// Whether no fragment header (RFC 8200 §4.5) says that the packet begins elsewhere. Walked by hand: etherparse's iterator reads
+/// unchecked memory where a packet ends inside its headers.
 fn first_fragment(extensions: &etherparse::Ipv6ExtensionsSlice<'_>) -> bool {
-    extensions.clone().into_iter().all(|extension| {
-        if let etherparse::Ipv6ExtensionSlice::Fragment(header) = extension {
-            header.fragment_offset().value() == 0
-        } else {
-            true
-        }
-    })
+    let mut kind = extensions.first_header();
+    let mut rest = extensions.slice();
+    while let [next, length, field @ ..] = rest {
+        let length = usize::from(*length);
+        let size = match kind {
+            Some(IpNumber::IPV6_FRAGMENTATION_HEADER) => {
+                let offset = field
+                    .first_chunk()
+                    .map_or(0, |it| u16::from_be_bytes(*it) >> 3);
+                if offset != 0 {
+                    return false;
+                }
+                8
+            }
+            // RFC 4302 §2.2: in words, less two.
+            Some(IpNumber::AUTHENTICATION_HEADER) => length.saturating_add(2).saturating_mul(4),
+            _ => length.saturating_add(1).saturating_mul(8),
+        };
+        rest = rest.get(size..).unwrap_or_default();
+        kind = Some(IpNumber(*next));
+    }
+    true
 }
 
 fn fragment(fragmented: bool, first: bool) -> Fragment {

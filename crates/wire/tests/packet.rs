@@ -111,6 +111,22 @@ fn only_the_first_fragment_has_ports() {
     assert_eq!(ip(&bytes).transport, Transport::None);
 }
 
+/// What follows the last header that is whole is another one, of which nothing is there.
+#[test]
+fn a_packet_that_ends_between_its_headers_is_read_no_further() {
+    let mut bytes = [&[0x60, 0, 0, 0, 0, 16, 60, 64], &[0xfe; 32][..]].concat();
+    bytes.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+    bytes.extend([60, 0, 0, 1, 0, 0, 0, 7]);
+    for (offset, expected) in [(0, Fragment::First), (1, Fragment::Later)] {
+        bytes[50] = offset;
+        let packet = packet::parse(LinkType::Raw, &bytes).unwrap();
+        let Network::Ip(ip) = packet.network else {
+            panic!("it is IP");
+        };
+        assert_eq!((ip.fragment, ip.payload), (expected, &[][..]));
+    }
+}
+
 #[test]
 fn a_packet_cut_anywhere_is_read_as_far_as_it_goes() {
     let bytes = udp4();

@@ -28,6 +28,12 @@ pub struct Boot {
     pub measured: PcrSet,
     /// The root file system is checked as it is read.
     pub verity: Option<Demand>,
+    /// The running kernel can not be changed, not even by root.
+    pub lockdown: Option<Demand>,
+    /// The kernel loads signed modules only.
+    pub module_signatures: Option<Demand>,
+    /// The boot loader takes no commands from whoever is at the device.
+    pub bootloader_locked: Option<Demand>,
 }
 
 /// A set of platform configuration registers, 0 to 23 (TCG PC Client Platform TPM Profile).
@@ -163,11 +169,17 @@ impl Form for Boot {
         let secure_boot = keys.optional("secure-boot");
         let measured = keys.or_default("measured");
         let verity = keys.optional("verity");
+        let lockdown = keys.optional("lockdown");
+        let module_signatures = keys.optional("module-signatures");
+        let bootloader_locked = keys.optional("bootloader-locked");
         keys.finish()?;
         Ok(Self {
             secure_boot: secure_boot?,
             measured: measured?,
             verity: verity?,
+            lockdown: lockdown?,
+            module_signatures: module_signatures?,
+            bootloader_locked: bootloader_locked?,
         })
     }
 
@@ -176,6 +188,9 @@ impl Form for Boot {
             .some("secure-boot", self.secure_boot.as_ref())
             .unless_default("measured", &self.measured)
             .some("verity", self.verity.as_ref())
+            .some("lockdown", self.lockdown.as_ref())
+            .some("module-signatures", self.module_signatures.as_ref())
+            .some("bootloader-locked", self.bootloader_locked.as_ref())
             .done()
     }
 }
@@ -196,6 +211,21 @@ impl Boot {
             self.verity,
             "must check its system's files as it reads them",
             "shows whether it checks its system's files as it reads them",
+        );
+        say(
+            self.lockdown,
+            "must keep its running kernel from being changed",
+            "shows whether it keeps its running kernel from being changed",
+        );
+        say(
+            self.module_signatures,
+            "must load signed kernel modules only",
+            "shows whether it loads signed kernel modules only",
+        );
+        say(
+            self.bootloader_locked,
+            "must have a boot loader that takes no commands",
+            "shows whether its boot loader takes commands",
         );
         if !self.measured.is_empty() {
             let text = format!(

@@ -51,6 +51,17 @@ fn data_sets(root: &Node, faults: &Faults) -> Result<(), Faulted> {
             ));
         }
     }
+    for usage in entries(root.find(&["vault"])) {
+        if !sets.iter().any(|set| set.key == usage.key) {
+            let wrong = format!("there is no data set `{}`", quote(&usage.key));
+            let near = nearest(&usage.key, sets.iter().map(|set| set.key.as_str()));
+            let help = match near {
+                Some(near) => format!("did you mean [vault.{}]?", quote(near)),
+                None => format!("define it: [data.{}]", quote(&usage.key)),
+            };
+            outcome = Err(faults.missing(usage.key_at, Malformed::new(wrong).help(help)));
+        }
+    }
     for set in sets {
         if !used.contains(&set.key.as_str()) {
             let wrong = format!("no topic fills the data set `{}`", quote(&set.key));
@@ -75,8 +86,12 @@ fn way_to_the_gateway(root: &Node, faults: &Faults) {
     let reaches = |rule: &Node| rule.find(&["to"]).and_then(Node::as_text) == Some(&gateway);
     if !items(root.find(&["firewall", "out"])).iter().any(reaches) {
         let wrong = Malformed::new("the firewall has no way out to the gateway");
-        let help =
-            "add [[firewall.out]] with `to = \"gateway\"`, `protocol = \"tcp\"`, `port = 8883`";
+        let class = root.find(&["device", "class"]).and_then(Node::as_text);
+        let help = if class == Some("constrained") {
+            "add [[firewall.out]] with `to = \"gateway\"`, `protocol = \"udp\"`, `port = 5683`"
+        } else {
+            "add [[firewall.out]] with `to = \"gateway\"`, `protocol = \"tcp\"`, `port = 8883`"
+        };
         faults.warn(node.at, wrong.help(help));
     }
 }

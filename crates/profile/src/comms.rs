@@ -230,9 +230,14 @@ impl Comms {
             KeyStore::Tpm => "in a TPM",
         };
         let life = spoken(self.certificate_life);
+        let certificate = if words.constrained {
+            "a certificate, if it has one,"
+        } else {
+            "its certificate"
+        };
         words.say(
             CONTROL,
-            format!("keeps its key {place}; its certificate lives for {life}"),
+            format!("keeps its key {place}; {certificate} lives for {life}"),
         );
     }
 }

@@ -37,6 +37,7 @@ mod programs;
 mod protocols;
 mod read;
 mod render;
+pub mod sign1;
 mod tamper;
 mod text;
 mod to_toml;
@@ -54,7 +55,12 @@ pub use comms::{Comms, KeyStore, Peer, Publish, ScopeName, Subscribe};
 pub use control::Control;
 pub use cose::{Verified, VerifyError, sign, verify};
 pub use credentials::{AccountName, Credentials, Ssh};
-pub use data::{FieldName, ReaderName, Schema, SchemaName, Scope, Treatment, Use};
+pub use data::policy::{PolicyFault, PolicySeverity, policy};
+pub use data::{
+    Alphabet, Budget, Category, Contribution, DataSetUse, Decimal, Field, FieldName, FieldRole,
+    Hierarchy, Percent, PurposeName, Range, ReaderName, ReleaseGoal, Schema, SchemaName, Scope,
+    Treatment, Use,
+};
 pub use device::{Class, Device, Manufacturer, ModelName};
 pub use fault::{Fault, Malformed, Severity};
 pub use firewall::{
@@ -64,16 +70,18 @@ pub use firewall::{
 pub use key::{KeyError, KeyId, SigningKey, VerifyingKey};
 pub use mac::{Mac, MacSystem};
 pub use net::{ClassUri, Endpoint, HostName, HttpsUrl, LocalSocket, Network, PortRange, Transport};
-pub use ports::{InterfaceName, Permission, Ports, Radio, Switch, Usb, UsbId};
+pub use ports::{
+    InterfaceName, Permission, Ports, Radio, Switch, Usb, UsbMode, UsbPort, UsbRule, UsbSerial,
+};
 pub use privileges::{AbsolutePath, Privileges};
 pub use profile::Profile;
 pub use programs::{PackageName, Programs, ServiceName};
 pub use protocols::{Front, Protocols, TlsVersion};
 pub use render::render;
-pub use tamper::{InputKind, Level, LineName, Response, Tamper, TamperInput};
+pub use tamper::{Debounce, InputKind, Level, LineName, Response, SwitchName, Tamper, TamperInput};
 pub use topic::TopicTemplate;
 pub use units::{Distance, Generalisation, Rate, Step};
-pub use updates::Updates;
+pub use updates::{Health, Slots, SlotsKind, Updates};
 pub use upnp::{Mapping, Upnp};
 pub use words::Sentence;
 

@@ -83,67 +83,138 @@ pub struct Usb {
     /// For what the list does not name.
     pub default: Permission,
     /// What may be plugged in.
-    pub allow: Vec<UsbId>,
+    pub allow: Vec<UsbRule>,
+    /// Whether it is enforced.
+    pub mode: UsbMode,
 }
 
-/// A class of USB devices, or one product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UsbId {
-    /// A base class (USB-IF defined class codes).
-    Class(u8),
-    /// A product of a vendor.
-    Product {
-        /// The vendor's number.
-        vendor: u16,
-        /// The product's number.
-        product: u16,
-    },
+choice! {
+    /// Whether what is said of USB is enforced.
+    UsbMode: "a mode" {
+        /// What is not allowed gets no driver.
+        Enforce = "enforce",
+        /// It is only told what would become of each device.
+        Audit = "audit",
+    }
 }
 
-impl FromStr for UsbId {
+/// Interfaces of USB devices: those of which every word here is true; there is one at least.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct UsbRule {
+    /// The vendor's and the product's number.
+    pub product: Option<(u16, u16)>,
+    /// The base class of the interface (USB-IF defined class codes).
+    pub class: Option<u8>,
+    /// The serial number, as the device tells it.
+    pub serial: Option<UsbSerial>,
+    /// Where it is plugged in, as the kernel names it: the bus, and the ports on the way.
+    pub port: Option<UsbPort>,
+}
+
+name! {
+    /// The serial number of a USB device.
+    UsbSerial: "a serial number", serial
+}
+
+name! {
+    /// A port of a USB bus.
+    UsbPort: "a USB port", port
+}
+
+/// A string descriptor has at most 126 characters (USB 2.0 §9.6.7).
+fn serial(what: &str, text: &str) -> Result<(), Malformed> {
+    if (1..=126).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let wrong = Malformed::new(format!("`{}` can not be {what}", quote(text)));
+    Err(wrong.help("1 to 126 printable characters without blanks"))
+}
+
+/// The bus, and at most six ports (USB 2.0 §4.1.1: seven tiers with the root hub).
+fn port(what: &str, text: &str) -> Result<(), Malformed> {
+    let number = |text: &str| {
+        text.parse::<u8>()
+            .is_ok_and(|it| it.to_string() == text && it > 0)
+    };
+    let fits = text.split_once('-').is_some_and(|(bus, ports)| {
+        number(bus) && ports.split('.').count() <= 6 && ports.split('.').all(number)
+    });
+    if fits {
+        return Ok(());
+    }
+    let wrong = Malformed::new(format!("`{}` is not {what}", quote(text)));
+    Err(wrong
+        .help("the bus and the ports, as `lsusb -t` and the kernel's log have them: \"1-1.2\""))
+}
+
+impl FromStr for UsbRule {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let wrong = || {
-            let wrong = Malformed::new(format!("`{}` names no USB device", quote(text)));
-            wrong.help("a class \"class:09\" or a product \"046d:0825\", in hexadecimal")
-        };
-        let number = |text: &str, digits: usize| {
-            let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            plain
-                .then(|| u16::from_str_radix(text, 16).ok())
-                .flatten()
-                .ok_or_else(wrong)
-        };
-        match text.split_once(':').ok_or_else(wrong)? {
-            ("class", class) => {
-                let class = u8::try_from(number(class, 2)?).map_err(|_| wrong())?;
-                Ok(Self::Class(class))
+        let mut rule = Self::default();
+        for word in text.split(' ') {
+            let wrong = || {
+                let wrong = Malformed::new(format!("`{}` names no USB device", quote(word)));
+                wrong.help("a class \"class:09\", a product \"046d:0825\" (in hexadecimal), a serial number \"serial:4C53\", a port \"port:1-1.2\", or several of them with a blank between")
+            };
+            let number = |text: &str, digits: usize| {
+                let plain =
+                    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                plain
+                    .then(|| u16::from_str_radix(text, 16).ok())
+                    .flatten()
+                    .ok_or_else(wrong)
+            };
+            let again = match word.split_once(':').ok_or_else(wrong)? {
+                ("class", class) => {
+                    let class = u8::try_from(number(class, 2)?).map_err(|_| wrong())?;
+                    rule.class.replace(class).is_some()
+                }
+                ("serial", serial) => rule.serial.replace(serial.parse()?).is_some(),
+                ("port", port) => rule.port.replace(port.parse()?).is_some(),
+                (vendor, product) => {
+                    let product = (number(vendor, 4)?, number(product, 4)?);
+                    rule.product.replace(product).is_some()
+                }
+            };
+            if again {
+                let wrong = format!("`{}` has two words of one kind", quote(text));
+                return Err(
+                    Malformed::new(wrong).help("each device is of one: make it two entries")
+                );
             }
-            (vendor, product) => Ok(Self::Product {
-                vendor: number(vendor, 4)?,
-                product: number(product, 4)?,
-            }),
         }
+        Ok(rule)
     }
 }
 
-impl fmt::Display for UsbId {
+impl fmt::Display for UsbRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Class(class) => write!(f, "class:{class:02x}"),
-            Self::Product { vendor, product } => write!(f, "{vendor:04x}:{product:04x}"),
-        }
+        let product = self
+            .product
+            .map(|(vendor, product)| format!("{vendor:04x}:{product:04x}"));
+        let class = self.class.map(|class| format!("class:{class:02x}"));
+        let serial = self
+            .serial
+            .as_ref()
+            .map(|serial| format!("serial:{serial}"));
+        let port = self.port.as_ref().map(|port| format!("port:{port}"));
+        let words: Vec<String> = [product, class, serial, port]
+            .into_iter()
+            .flatten()
+            .collect();
+        f.write_str(&words.join(" "))
     }
 }
 
-impl Text for UsbId {}
+impl Text for UsbRule {}
 
 impl Default for Usb {
     fn default() -> Self {
         Self {
             default: Permission::Deny,
             allow: Vec::new(),
+            mode: UsbMode::Enforce,
         }
     }
 }
@@ -197,7 +268,8 @@ impl Form for Usb {
     fn read(node: &Node, faults: &Faults) -> Result<Self, Faulted> {
         let mut keys = Keys::of(node, faults)?;
         let default = keys.or("default", Permission::Deny);
-        let allow = keys.or_default::<Vec<UsbId>>("allow");
+        let allow = keys.or_default::<Vec<UsbRule>>("allow");
+        let mode = keys.or("mode", UsbMode::Enforce);
         if let (Ok(Permission::Allow), Ok([_, ..])) = (default, allow.as_deref()) {
             let wrong = Malformed::new("every USB device is allowed, so this list does nothing");
             keys.warn("allow", wrong.help("write `default = \"deny\"`"));
@@ -206,6 +278,7 @@ impl Form for Usb {
         Ok(Self {
             default: default?,
             allow: allow?,
+            mode: mode?,
         })
     }
 
@@ -213,7 +286,27 @@ impl Form for Usb {
         Writer::default()
             .unless("default", &self.default, &Permission::Deny)
             .unless_default("allow", &self.allow)
+            .unless("mode", &self.mode, &UsbMode::Enforce)
             .done()
+    }
+}
+
+impl UsbRule {
+    fn spoken(&self) -> String {
+        let what = match (self.product, self.class) {
+            (Some((vendor, product)), None) => format!("the product {vendor:04x}:{product:04x}"),
+            (Some((vendor, product)), Some(class)) => {
+                format!("what is of class {class:02x} in the product {vendor:04x}:{product:04x}")
+            }
+            (None, Some(class)) => format!("devices of class {class:02x}"),
+            (None, None) => "any device".to_owned(),
+        };
+        let serial = self
+            .serial
+            .as_ref()
+            .map(|serial| format!(" with the serial number `{serial}`"));
+        let port = self.port.as_ref().map(|port| format!(" at port {port}"));
+        [Some(what), serial, port].into_iter().flatten().collect()
     }
 }
 
@@ -224,14 +317,15 @@ impl Ports {
             (Permission::Allow, _) => "USB: everything may be plugged in".to_owned(),
             (Permission::Deny, []) => "USB: nothing may be plugged in".to_owned(),
             (Permission::Deny, allow) => {
-                let allowed = listed(allow, |id| match id {
-                    UsbId::Class(class) => format!("devices of class {class:02x}"),
-                    product @ UsbId::Product { .. } => format!("the product {product}"),
-                });
+                let allowed = listed(allow, UsbRule::spoken);
                 format!("USB: only {allowed} may be plugged in")
             }
         };
         words.say(CONTROL, usb);
+        if self.usb.mode == UsbMode::Audit {
+            let says = "USB is not enforced: it is only told what would become of each device";
+            words.say(CONTROL, says);
+        }
         words.say(CONTROL, format!("serial console: {}", self.serial_console));
         words.say(CONTROL, format!("debug ports: {}", self.debug));
         let storage = match self.storage {

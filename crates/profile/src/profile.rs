@@ -6,8 +6,8 @@ use crate::fault::{Faulted, Faults, Malformed};
 use crate::mud::Mud;
 use crate::read::{Form, Keys, Node, Value, Writer};
 use crate::{
-    Boot, Comms, Credentials, Device, Firewall, Mac, Ports, Privileges, Programs, Protocols,
-    Schema, SchemaName, Tamper, Updates, Upnp, check,
+    Boot, Comms, Credentials, DataSetUse, Device, Firewall, Mac, Ports, Privileges, Programs,
+    Protocols, Schema, SchemaName, Tamper, Updates, Upnp, check,
 };
 
 /// The version of the notation that this crate reads and writes.
@@ -46,6 +46,8 @@ pub struct Profile {
     pub tamper: Tamper,
     /// What is stored of what it publishes.
     pub data: BTreeMap<SchemaName, Schema>,
+    /// What the stored data may be used for; [`Profile::usage`] has what is not said.
+    pub vault: BTreeMap<SchemaName, DataSetUse>,
 }
 
 impl Profile {
@@ -67,7 +69,13 @@ impl Profile {
             ports: Ports::default(),
             tamper: Tamper::default(),
             data: BTreeMap::new(),
+            vault: BTreeMap::new(),
         }
+    }
+
+    /// What a data set's stored data may be used for; strict where the profile does not say.
+    pub fn usage(&self, schema: &str) -> DataSetUse {
+        self.vault.get(schema).cloned().unwrap_or_default()
     }
 }
 
@@ -97,6 +105,7 @@ impl Form for Profile {
         let ports = keys.or_default("ports");
         let tamper = keys.or_default("tamper");
         let data = keys.or_default("data");
+        let vault = keys.or_default("vault");
         let across = check::across(node, faults);
         keys.finish()?;
         schema?;
@@ -117,6 +126,7 @@ impl Form for Profile {
             ports: ports?,
             tamper: tamper?,
             data: data?,
+            vault: vault?,
         })
     }
 
@@ -138,6 +148,7 @@ impl Form for Profile {
             .unless_default("ports", &self.ports)
             .unless_default("tamper", &self.tamper)
             .unless_default("data", &self.data)
+            .unless_default("vault", &self.vault)
             .done()
     }
 }

@@ -140,9 +140,14 @@ impl Form for Front {
 impl Protocols {
     pub(crate) fn words(&self, words: &mut Words<'_>) {
         let versions = listed(&self.tls, |version| format!("TLS {version}"));
+        let link = if words.constrained {
+            "EDHOC and OSCORE over the link, or "
+        } else {
+            ""
+        };
         words.say(
             Control::Protocols,
-            format!("speaks {versions} and nothing older"),
+            format!("speaks {link}{versions} and nothing older"),
         );
         for Front { listen, to } in &self.fronts {
             let text = format!("protects its local service at {to} by TLS on port {listen}");

@@ -322,6 +322,11 @@ impl<'n> Keys<'n> {
         self.faults.warn(self.place(key), wrong);
     }
 
+    /// The text of a key, if it is text; the key is not taken as known.
+    pub(crate) fn text(&self, key: &str) -> Option<&'n str> {
+        self.node(key).and_then(Node::as_text)
+    }
+
     /// Makes keys known that this table has only in other cases.
     pub(crate) fn know(&mut self, keys: &[&'static str]) {
         self.known.extend(keys);
@@ -405,7 +410,7 @@ pub(crate) fn text<'n>(node: &'n Node, faults: &Faults) -> Result<&'n str, Fault
     node.as_text().ok_or_else(|| mistyped(node, "text", faults))
 }
 
-fn list<'n>(node: &'n Node, faults: &Faults) -> Result<&'n [Node], Faulted> {
+pub(crate) fn list<'n>(node: &'n Node, faults: &Faults) -> Result<&'n [Node], Faulted> {
     let items = node
         .as_list()
         .ok_or_else(|| mistyped(node, "a list", faults))?;

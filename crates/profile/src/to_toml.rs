@@ -68,7 +68,7 @@ fn table(out: &mut String, path: &str, entries: &[Entry]) {
 /// A section, a data set, or a list of tables in a section; anything deeper stands in its line.
 fn has_header(path: &str, value: &Value) -> bool {
     match value {
-        Value::Table(_) => path.is_empty() || path == "data",
+        Value::Table(_) => path.is_empty() || path == "data" || path == "vault",
         Value::List(items) => {
             !path.contains('.')
                 && !path.is_empty()

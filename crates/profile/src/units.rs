@@ -183,6 +183,12 @@ impl Step {
     }
 
     fn parse(text: &str) -> Option<Self> {
+        let step = Self::millionths_of(text)?;
+        (step != 0 && step <= Self::MAX).then_some(Self(step))
+    }
+
+    /// Reads a number with up to six decimals.
+    pub(crate) fn millionths_of(text: &str) -> Option<u64> {
         let (whole, part) = match text.split_once('.') {
             Some((_, "")) => return None,
             Some((whole, part)) => (whole, part),
@@ -192,19 +198,25 @@ impl Step {
             return None;
         }
         let part = digits(&format!("{part:0<6}"))?;
-        let step = digits(whole)?.checked_mul(Self::ONE)?.checked_add(part)?;
-        (step != 0 && step <= Self::MAX).then_some(Self(step))
+        digits(whole)?.checked_mul(Self::ONE)?.checked_add(part)
+    }
+
+    pub(crate) fn write_millionths(millionths: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = millionths.checked_div(Self::ONE).unwrap_or_default();
+        let part = format!(
+            "{:06}",
+            millionths.checked_rem(Self::ONE).unwrap_or_default()
+        );
+        match part.trim_end_matches('0') {
+            "" => write!(f, "{whole}"),
+            part => write!(f, "{whole}.{part}"),
+        }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = self.0.checked_div(Self::ONE).unwrap_or_default();
-        let part = format!("{:06}", self.0.checked_rem(Self::ONE).unwrap_or_default());
-        match part.trim_end_matches('0') {
-            "" => write!(f, "{whole}"),
-            part => write!(f, "{whole}.{part}"),
-        }
+        Self::write_millionths(self.0, f)
     }
 }
 
@@ -217,6 +229,8 @@ pub enum Generalisation {
     Distance(Distance),
     /// A number is rounded down to a multiple of this.
     Step(Step),
+    /// A value becomes what it joins into on this level of its field's hierarchy; from 1.
+    Level(u8),
 }
 
 impl FromStr for Generalisation {
@@ -232,6 +246,13 @@ impl FromStr for Generalisation {
                 .map(Self::Distance)
                 .ok_or_else(|| Malformed::new("a distance is from 1m to 20000km, in whole metres"))
         };
+        if let Some(level) = text.strip_prefix("level ") {
+            return digits(level)
+                .and_then(|level| u8::try_from(level).ok())
+                .filter(|level| *level > 0)
+                .map(Self::Level)
+                .ok_or_else(|| Malformed::new("a level is a number from 1: \"level 1\""));
+        }
         match number_and_unit(text) {
             Some((count, "m")) => {
                 metres(count, 1).map_err(|wrong| wrong.help("minutes are written \"min\""))
@@ -246,7 +267,7 @@ impl FromStr for Generalisation {
                 wrong.help(if number && !text.is_empty() {
                     "a step is from 0.000001 to 1000000"
                 } else {
-                    "a time \"1min\", a distance \"1km\", or a step of a number \"0.5\""
+                    "a time \"1min\", a distance \"1km\", a step of a number \"0.5\", or a \"level 1\" of a hierarchy"
                 })
             }),
         }
@@ -259,6 +280,7 @@ impl fmt::Display for Generalisation {
             Self::Duration(duration) => f.write_str(&short(*duration)),
             Self::Distance(distance) => distance.fmt(f),
             Self::Step(step) => step.fmt(f),
+            Self::Level(level) => write!(f, "level {level}"),
         }
     }
 }
@@ -275,6 +297,7 @@ impl Generalisation {
                 None => format!("{} m", distance.metres()),
             },
             Self::Step(step) => format!("steps of {step}"),
+            Self::Level(level) => format!("level {level} of its hierarchy"),
         }
     }
 }

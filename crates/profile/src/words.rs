@@ -16,6 +16,8 @@ pub struct Sentence {
 #[derive(Debug)]
 pub(crate) struct Words<'d> {
     device: Option<&'d str>,
+    /// It speaks over the link, where keys are enough; with a certificate it may use TLS as well.
+    pub(crate) constrained: bool,
     sentences: Vec<Sentence>,
 }
 
@@ -40,6 +42,7 @@ impl Profile {
     pub fn words(&self, device: Option<&str>) -> Vec<Sentence> {
         let mut words = Words {
             device,
+            constrained: self.device.class == Class::Constrained,
             sentences: Vec::new(),
         };
         self.comms.words(&mut words);
@@ -48,7 +51,7 @@ impl Profile {
         self.firewall.words(&mut words);
         self.credentials.words(&mut words);
         crate::updates::words(self.updates.as_ref(), &mut words);
-        crate::data::words(&self.data, &mut words);
+        crate::data::words(&self.data, &self.vault, &mut words);
         if self.device.class == Class::Agentless {
             for control in INSIDE {
                 words.say(

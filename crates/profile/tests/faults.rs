@@ -83,7 +83,7 @@ fn an_unknown_key_gets_the_nearest_known_one() {
     );
     only(
         "[tamper]\nzzz = 1",
-        "8:1: error: unknown key `zzz` (known here: `inputs`, `response`)",
+        "8:1: error: unknown key `zzz` (known here: `inputs`, `response`, `debounce`, `erase-with-one-input`)",
     );
 }
 
@@ -562,11 +562,12 @@ fn sections_must_fit_together() {
 #[test]
 fn a_rule_that_can_do_nothing_is_warned_of() {
     insta::assert_snapshot!(
-        faults("[upnp]\nmax-duration = \"1h\"\n[ports]\nusb = { default = \"allow\", allow = [\"class:09\"] }\n[tamper]\nresponse = [\"report\"]"),
+        faults("[upnp]\nmax-duration = \"1h\"\n[ports]\nusb = { default = \"allow\", allow = [\"class:09\"] }\n[tamper]\nresponse = [\"report\"]\n[updates]\nsource = \"https://a.example\"\nmax-age = \"1d\"\nsecurity-within = \"2h\"\nhealth = { tcp = [80] }"),
         @r#"
     7:1: warning: UPnP is never on, so the rest of this section does nothing (remove it, or write `allow-enable = true`)
     10:36: warning: every USB device is allowed, so this list does nothing (write `default = "deny"`)
     12:12: warning: nothing watches the case, so there is no response (name the sensors in `inputs`)
+    17:10: warning: no whole system is installed, so none is checked (name the `slots`)
     "#);
     let agentless = SOUND.replace("linux", "agentless") + "[boot]\nsecure-boot = \"required\"\n";
     let checked = check(&agentless);
@@ -583,6 +584,24 @@ fn the_other_sections_say_what_they_take() {
     insta::assert_snapshot!(faults(
         "[upnp]\nallow-enable = true\n[[upnp.mapping]]\nprotocol = \"tcp\"\nexternal-ports = 1\ninternal-port = \"x\"\n[boot]\nsecure-boot = \"yes\"\nmeasured = [24, \"7-0\", true, \"1-3\", 2]\n[credentials]\nssh = \"on\"\npassword-logins = [\"a b\"]\n[privileges]\nsetuid = [\"bin/su\", \"/bin/../su\"]\n[updates]\nsource = \"https://user@x.example/\"\nmax-age = \"1d\"\nsecurity-within = \"2h\"\n[mac]\nsystem = \"tomoyo\"\nconfine = []\n[ports]\nusb = { allow = [\"class:9\", \"46d:825\", \"046D:0825\", \"046d:0825\"] }\nnetwork = [\"a-very-long-interface\"]\nradios = [\"wi-fi\"]\n[tamper]\ninputs = [{ kind = \"gpio\" }, { kind = \"laser\" }]\nresponse = [\"erase\"]\n[data.Motion]\n[data.x]\na = { use = \"seal\", readers = [] }\nb = { use = \"generalise\" }\nc = { use = \"generalise\", to = \"0\" }\nd = \"keep\"\ne = { use = \"keep\", to = \"1km\" }"
     ),);
+}
+
+#[test]
+fn slots_are_two_devices_or_raucs() {
+    let slots = |slots: &str| {
+        faults(&format!(
+            "[updates]\nsource = \"https://a.example\"\nmax-age = \"1d\"\nsecurity-within = \"2h\"\nslots = {slots}"
+        ))
+    };
+    for good in [
+        "{ kind = \"rauc\" }",
+        "{ kind = \"uboot-env\", a = \"/dev/a\", b = \"/dev/b\" }",
+    ] {
+        assert_eq!(slots(good), "", "{good}");
+    }
+    insta::assert_snapshot!(slots("{ kind = \"rauc\", a = \"/dev/a\" }"), @"11:26: error: unknown key `a` (known here: `kind`)");
+    insta::assert_snapshot!(slots("{ kind = \"uboot-env\", a = \"/dev/a\" }"), @"11:9: error: missing key `b` (for example `b = \"/dev/mmcblk0p3\"`)");
+    insta::assert_snapshot!(slots("{ kind = \"uboot-env\", a = \"/dev/a\", b = \"/dev/a\" }"), @"11:49: error: slot A and slot B are the same device");
 }
 
 #[test]

@@ -83,3 +83,22 @@ fn every_profile_in_the_folder_is_sound() {
     }
     assert!(count >= 4);
 }
+
+#[test]
+fn slots_and_their_health_are_said_in_words() {
+    let source = "schema = 1\n[device]\nmanufacturer = \"A\"\nmodel = \"m\"\nversion = 1\nclass = \"linux\"\n\
+        [updates]\nsource = \"https://a.example\"\nmax-age = \"1d\"\nsecurity-within = \"2h\"\n\
+        slots = { kind = \"uboot-env\", a = \"/dev/a\", b = \"/dev/b\" }\nhealth = { services = [\"camera\"], tcp = [80, 443] }\n";
+    let said = said(&check(source).profile.unwrap(), None);
+    let updates: Vec<&str> = said
+        .lines()
+        .filter(|it| it.starts_with("updates"))
+        .collect();
+    insta::assert_snapshot!(updates.join("\n"), @"
+    updates: takes updates from `https://a.example` only
+    updates: must look for updates at least every 1 day
+    updates: must apply a security update within 2 hours
+    updates: takes whole systems, into `/dev/a` and `/dev/b` in turn
+    updates: keeps a new system if `camera` runs, TCP answers on port 80 and 443 and the gateway is reached within 5 minutes, and goes back to the old one otherwise
+    ");
+}

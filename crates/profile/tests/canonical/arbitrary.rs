@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use stockade_profile::mud::{Mud, TlsRule};
 use stockade_profile::{
-    Boot, Class, Comms, Credentials, Demand, Device, Direction, Distance, Front, Generalisation,
-    KeyStore, Level, Mac, MacSystem, Mapping, Peer, Permission, Ports, Privileges, Profile,
-    Programs, Protocol, Protocols, Publish, Radio, Response, Schema, SchemaName, Scope, Ssh,
-    Subscribe, Switch, Tamper, TamperInput, TlsVersion, TopicTemplate, Transport, Treatment,
-    Updates, Upnp, Usb, UsbId,
+    Alphabet, Boot, Budget, Category, Class, Comms, Contribution, Credentials, DataSetUse,
+    Debounce, Decimal, Demand, Device, Direction, Distance, Field, FieldRole, Front,
+    Generalisation, Health, Hierarchy, KeyStore, Level, Mac, MacSystem, Mapping, Peer, Percent,
+    Permission, Ports, Privileges, Profile, Programs, Protocol, Protocols, Publish, PurposeName,
+    Radio, Range, ReleaseGoal, Response, Schema, SchemaName, Scope, Slots, Ssh, Subscribe, Switch,
+    SwitchName, Tamper, TamperInput, TlsVersion, TopicTemplate, Transport, Treatment, Updates,
+    Upnp, Usb, UsbMode, UsbRule,
 };
 
 fn identifiers<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
@@ -186,10 +189,16 @@ fn mud() -> impl Strategy<Value = Mud> {
 
 fn boot() -> impl Strategy<Value = Boot> {
     let demand = || option::of(any_of(Demand::ALL));
-    (demand(), any::<u32>(), demand()).prop_map(|(secure_boot, bits, verity)| Boot {
-        secure_boot,
-        measured: (0_u8..24).filter(|pcr| bits >> pcr & 1 == 1).collect(),
-        verity,
+    let kernel = (demand(), demand(), demand());
+    (demand(), any::<u32>(), demand(), kernel).prop_map(|(secure_boot, bits, verity, kernel)| {
+        Boot {
+            secure_boot,
+            measured: (0_u8..24).filter(|pcr| bits >> pcr & 1 == 1).collect(),
+            verity,
+            lockdown: kernel.0,
+            module_signatures: kernel.1,
+            bootloader_locked: kernel.2,
+        }
     })
 }
 
@@ -209,32 +218,76 @@ fn inside() -> impl Strategy<Value = (Credentials, Privileges, Programs, Option<
         });
     let programs = (set(system_names()), set(system_names()))
         .prop_map(|(packages, services)| Programs { packages, services });
-    let mac = (any_of(MacSystem::ALL), system_names()).prop_map(|(system, service)| Mac {
-        system,
-        confine: vec![service],
-    });
+    let mac = (
+        any_of(MacSystem::ALL),
+        system_names(),
+        durations(10..=2_592_000),
+    )
+        .prop_map(|(system, service, learn)| Mac {
+            system,
+            confine: vec![service],
+            learn,
+        });
     (credentials, privileges, programs, option::of(mac))
 }
 
 fn updates() -> impl Strategy<Value = Option<Updates>> {
     let times = || durations(3_600..=366 * 86_400);
     let source = texts("https://[a-z]{1,5}\\.example(:[1-9][0-9]{0,3})?(/[a-z~%0-9.-]{0,5}){0,2}");
-    let updates =
-        (source, times(), times()).prop_map(|(source, max_age, security_within)| Updates {
+    let slots = prop_oneof![
+        Just(Slots::Rauc),
+        (texts("/dev/[a-m]{1,5}"), texts("/dev/[n-z]{1,5}"))
+            .prop_map(|(a, b)| Slots::UbootEnv { a, b }),
+    ];
+    let health = (
+        set(identifiers()),
+        set(any::<NonZeroU16>()),
+        any::<bool>(),
+        durations(10..=3_600),
+    );
+    let health = health.prop_map(|(services, tcp, gateway, within)| Health {
+        services,
+        tcp,
+        gateway,
+        within,
+    });
+    let updates = (source, times(), times(), option::of(slots), health);
+    let updates = updates.prop_map(
+        |(source, max_age, security_within, slots, health)| Updates {
             source,
             max_age,
             security_within,
-        });
+            slots,
+            health,
+        },
+    );
     option::of(updates)
 }
 
 fn ports() -> impl Strategy<Value = Ports> {
-    let usb = prop_oneof![
-        any::<u8>().prop_map(UsbId::Class),
-        any::<(u16, u16)>().prop_map(|(vendor, product)| UsbId::Product { vendor, product }),
-    ];
+    let rule = (
+        option::of(any::<(u16, u16)>()),
+        option::of(any::<u8>()),
+        option::of(texts("[!-~]{1,12}")),
+        option::of(texts("[1-9]-[1-9](\\.[1-9][0-9]?){0,5}")),
+    );
+    let usb = rule.prop_filter_map("no word", |(product, class, serial, port)| {
+        let rule = UsbRule {
+            product,
+            class,
+            serial,
+            port,
+        };
+        (rule != UsbRule::default()).then_some(rule)
+    });
     (
-        (any_of(Permission::ALL), set(usb)).prop_map(|(default, allow)| Usb { default, allow }),
+        (any_of(Permission::ALL), set(usb), any_of(UsbMode::ALL)).prop_map(
+            |(default, allow, mode)| Usb {
+                default,
+                allow,
+                mode,
+            },
+        ),
         any_of(Switch::ALL),
         any_of(Switch::ALL),
         any_of(Permission::ALL),
@@ -258,9 +311,37 @@ fn tamper() -> impl Strategy<Value = Tamper> {
         Just(TamperInput::Chassis),
         (system_names(), any_of(Level::ALL))
             .prop_map(|(line, active)| TamperInput::Gpio { line, active }),
+        (any_of(SwitchName::ALL), any_of(Level::ALL))
+            .prop_map(|(name, active)| TamperInput::Switch { name, active }),
     ];
-    (set(input), set(any_of(Response::ALL)))
-        .prop_map(|(inputs, response)| Tamper { inputs, response })
+    let inputs = set(input).prop_map(|mut inputs| {
+        let mut seen = std::collections::BTreeSet::new();
+        inputs.retain(|input| seen.insert(input.to_string()));
+        inputs
+    });
+    (
+        inputs,
+        set(any_of(Response::ALL)),
+        (1_u16..=10_000).prop_map(|millis| Debounce::from_millis(millis).unwrap()),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(inputs, response, debounce, erase_with_one_input)| Tamper {
+                inputs,
+                response,
+                debounce,
+                erase_with_one_input,
+            },
+        )
+}
+
+fn decimals(range: std::ops::RangeInclusive<i64>) -> impl Strategy<Value = Decimal> {
+    range.prop_map(|millionths| {
+        let sign = if millionths < 0 { "-" } else { "" };
+        let plain = millionths.unsigned_abs();
+        let text = format!("{sign}{}.{:06}", plain / 1_000_000, plain % 1_000_000);
+        text.parse().unwrap()
+    })
 }
 
 fn treatments() -> impl Strategy<Value = Treatment> {
@@ -270,19 +351,128 @@ fn treatments() -> impl Strategy<Value = Treatment> {
             .prop_map(|metres| Generalisation::Distance(Distance::from_metres(metres).unwrap())),
         texts("[1-9][0-9]{0,5}(\\.[0-9]{1,6})?|0\\.[0-9]{0,5}[1-9]"),
     ];
+    let steps = texts("[1-9][0-9]{0,5}(\\.[0-9]{1,6})?").prop_map(|to| match to {
+        Generalisation::Step(step) => step,
+        other => unreachable!("{other:?} is no step"),
+    });
+    let lasting = [
+        Scope::Device,
+        Scope::Dataset,
+        Scope::Model,
+        Scope::Fleet,
+        Scope::Purpose,
+    ];
     prop_oneof![
         Just(Treatment::Keep),
         Just(Treatment::Drop),
         to.prop_map(|to| Treatment::Generalise { to }),
-        any_of(Scope::ALL).prop_map(|scope| Treatment::Pseudonym { scope }),
+        select(lasting.to_vec()).prop_map(|scope| Treatment::Pseudonym {
+            scope,
+            window: None
+        }),
+        durations(1..=86_400 * 366).prop_map(|window| Treatment::Pseudonym {
+            scope: Scope::Window,
+            window: Some(window)
+        }),
+        any_of(Alphabet::ALL).prop_map(|alphabet| Treatment::FormatPreserving { alphabet }),
+        Just(Treatment::Token),
+        (steps, decimals(1..=100_000_000))
+            .prop_map(|(to, epsilon)| Treatment::Noise { to, epsilon }),
         identifiers().prop_map(|reader| Treatment::Seal {
             readers: vec![reader]
         }),
     ]
 }
 
-fn data() -> impl Strategy<Value = BTreeMap<SchemaName, Schema>> {
-    btree_map(identifiers(), btree_map(labels(), treatments(), 0..4), 0..3)
+fn hierarchies() -> impl Strategy<Value = Hierarchy> {
+    // The second level hangs on the first, so that what is joined stays joined.
+    btree_map(texts::<Category>("[a-z]{0,6}[0-9]"), 0_u8..4, 1..5).prop_map(|rows| {
+        let rows = rows.into_iter().map(|(value, group)| {
+            let levels = [
+                format!("group {group}"),
+                format!("half {}", group / 2),
+                "all".into(),
+            ];
+            (value, levels.map(|level| level.parse().unwrap()).to_vec())
+        });
+        Hierarchy::new(rows).unwrap()
+    })
+}
+
+fn fields() -> impl Strategy<Value = Field> {
+    let plain = (
+        treatments(),
+        option::of(any_of(FieldRole::ALL)),
+        (
+            decimals(-1_000_000_000..=0),
+            decimals(1..=1_000_000_000_000),
+        ),
+        any::<bool>(),
+        option::of(hierarchies()),
+    );
+    plain.prop_map(|(treatment, role, (min, max), ranged, hierarchy)| {
+        let of_numbers = !matches!(
+            treatment,
+            Treatment::Generalise {
+                to: Generalisation::Duration(_) | Generalisation::Distance(_)
+            }
+        );
+        let needed = matches!(treatment, Treatment::Noise { .. });
+        let treatment = match (&hierarchy, treatment) {
+            (Some(_), Treatment::Keep) => Treatment::Generalise {
+                to: Generalisation::Level(3),
+            },
+            (_, treatment) => treatment,
+        };
+        Field {
+            treatment,
+            role,
+            range: (needed || ranged && of_numbers).then_some(Range { min, max }),
+            hierarchy,
+        }
+    })
+}
+
+fn usages() -> impl Strategy<Value = DataSetUse> {
+    let release = (
+        1_u32..100,
+        0_u32..10,
+        decimals(0..=1_000_000),
+        0_u8..=100,
+        durations(1..=86_400),
+    )
+        .prop_map(|(k, l, t, suppress, delay)| ReleaseGoal {
+            k,
+            l,
+            t,
+            suppress: Percent::new(suppress).unwrap(),
+            delay,
+        });
+    let contribution = (durations(1..=86_400), 1_u32..=1_000_000)
+        .prop_map(|(per, records)| Contribution { per, records });
+    let budget = (decimals(1..=1_000_000_000), durations(1..=86_400 * 366))
+        .prop_map(|(epsilon, per)| Budget { epsilon, per });
+    (
+        set(identifiers::<PurposeName>()),
+        option::of(durations(1..=86_400 * 366)),
+        option::of(contribution),
+        option::of(release),
+        option::of(budget),
+    )
+        .prop_map(
+            |(purposes, retention, contribution, release, budget)| DataSetUse {
+                purposes,
+                retention,
+                contribution,
+                release,
+                budget,
+            },
+        )
+}
+
+fn data() -> impl Strategy<Value = BTreeMap<SchemaName, (Schema, Option<DataSetUse>)>> {
+    let schema = btree_map(labels(), fields(), 0..4);
+    btree_map(identifiers(), (schema, option::of(usages())), 0..3)
 }
 
 /// Any sound profile.
@@ -309,7 +499,11 @@ pub(crate) fn profile() -> impl Strategy<Value = Profile> {
                 move |(device, network, boot, inside, updates, ports, tamper)| {
                     let (comms, protocols, upnp, firewall, mud) = network;
                     let (credentials, privileges, programs, mac) = inside;
-                    let data = data.clone();
+                    let of = |it: &(Schema, Option<DataSetUse>)| it.clone();
+                    let vault = data
+                        .iter()
+                        .filter_map(|(name, it)| Some((name.clone(), of(it).1?)));
+                    let schemas = data.iter().map(|(name, it)| (name.clone(), of(it).0));
                     Profile {
                         device,
                         comms,
@@ -325,7 +519,8 @@ pub(crate) fn profile() -> impl Strategy<Value = Profile> {
                         mac,
                         ports,
                         tamper,
-                        data,
+                        data: schemas.collect(),
+                        vault: vault.collect(),
                     }
                 },
             )

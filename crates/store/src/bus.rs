@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio::sync::watch;
 
+use crate::telemetry::Record;
+
 /// Position of a record: global over all streams, strictly growing, never used twice; gaps are normal.
 ///
 /// `Seq::ZERO` is before the first record.
@@ -41,11 +43,13 @@ pub enum Stream {
     Telemetry = 2,
     /// Changes of the fleet, for the other gateways.
     Fleet = 3,
+    /// What devices say of themselves, on its way to judgement ([`crate::telemetry::Record`]).
+    Posture = 4,
 }
 
 impl Stream {
     /// Every stream there is.
-    pub const ALL: [Self; 3] = [Self::Sessions, Self::Telemetry, Self::Fleet];
+    pub const ALL: [Self; 4] = [Self::Sessions, Self::Telemetry, Self::Fleet, Self::Posture];
 
     /// The stable number of this stream.
     pub const fn id(self) -> u8 {
@@ -53,6 +57,7 @@ impl Stream {
             Self::Sessions => 1,
             Self::Telemetry => 2,
             Self::Fleet => 3,
+            Self::Posture => 4,
         }
     }
 
@@ -62,6 +67,7 @@ impl Stream {
             1 => Some(Self::Sessions),
             2 => Some(Self::Telemetry),
             3 => Some(Self::Fleet),
+            4 => Some(Self::Posture),
             _ => None,
         }
     }
@@ -72,6 +78,7 @@ impl Stream {
             Self::Sessions => 0,
             Self::Telemetry => 1,
             Self::Fleet => 2,
+            Self::Posture => 3,
         }
     }
 }
@@ -123,6 +130,14 @@ pub enum BusError {
         /// What is wrong there.
         detail: String,
     },
+    /// A record that was written is not one that this bus seals with its key.
+    #[error("record {seq} of the bus cannot be opened: {detail}")]
+    Sealed {
+        /// Its position.
+        seq: Seq,
+        /// Why not, and what to do.
+        detail: &'static str,
+    },
 }
 
 /// Ordered, durable streams of records.
@@ -138,6 +153,12 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// Appends one record and returns its position.
     fn append(&self, stream: Stream, record: &[u8]) -> Result<Seq, BusError> {
         self.append_all(&[(stream, record)])
+    }
+
+    /// The form in which a message of a device goes on [`Stream::Telemetry`]: as it is, unless this bus carries only what
+    /// was treated and sealed. What cannot be prepared was not taken.
+    fn prepare(&self, record: &Record<'_>) -> Result<Vec<u8>, BusError> {
+        Ok(record.encode())
     }
 
     /// The position up to which everything is durable; it only grows.

@@ -11,7 +11,9 @@ use rusqlite::{
     params_from_iter,
 };
 
-use crate::store::{Batch, Entry, Need, Op, Scan, Store, StoreError, Table};
+use crate::store::{
+    Batch, EachEntry, Entry, Need, Op, Scan, Scrub, Store, StoreError, Table, after_prefix, bounds,
+};
 
 /// "Stck": tells our files from other databases.
 const APPLICATION: i32 = 0x5374_636b;
@@ -41,10 +43,7 @@ impl Sqlite {
         let mut write = Connection::open(path).map_err(failed("open the database"))?;
         configure(&write).map_err(failed("configure the database"))?;
         prepare(path, &mut write)?;
-        let read = Connection::open(path).map_err(failed("open the database"))?;
-        configure(&read).map_err(failed("configure the database"))?;
-        read.pragma_update(None, "query_only", true)
-            .map_err(failed("configure the database"))?;
+        let read = open_to_read(path).map_err(failed("open the database"))?;
         Ok(Self {
             path: path.to_owned(),
             write: Mutex::new(write),
@@ -124,6 +123,39 @@ impl Store for Sqlite {
             None => transaction.commit().map_err(self.failed("commit")),
         }
     }
+
+    fn snapshot(&self, prefix: &str, each: &mut EachEntry<'_>) -> Result<(), StoreError> {
+        // A connection of its own: what a reader holds open for long, others must not wait for.
+        let failed = || self.failed("show all entries of one moment");
+        let connection = open_to_read(&self.path).map_err(failed())?;
+        let mut all = || -> rusqlite::Result<()> {
+            let high = after_prefix(prefix.as_bytes()).and_then(|it| String::from_utf8(it).ok());
+            let mut statement = connection.prepare(
+                "SELECT tbl, key, value FROM kv WHERE tbl >= ?1 AND (?2 IS NULL OR tbl < ?2) ORDER BY tbl, key",
+            )?;
+            let mut rows = statement.query(params![prefix, high])?;
+            while let Some(row) = rows.next()? {
+                let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+                let bytes = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+                if each(text(0)?, bytes(1)?, bytes(2)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        all().map_err(failed())
+    }
+
+    fn scrub(&self) -> Result<Scrub, StoreError> {
+        // Deleted values are overwritten as pages change (`secure_delete`); their old pages are in the log until it is emptied,
+        // which no reader may be in the way of.
+        let connection = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reader = self.reader();
+        let busy: bool = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(self.failed("empty its log"))?;
+        Ok(if busy { Scrub::Busy } else { Scrub::Done })
+    }
 }
 
 /// Does the batch within `transaction`, or names the table of the first requirement that does not hold.
@@ -165,37 +197,6 @@ fn value(connection: &Connection, table: Table, key: &[u8]) -> rusqlite::Result<
         .optional()
 }
 
-type KeyBound = Bound<Vec<u8>>;
-
-/// The lowest and highest key of a scan; `None` if there can be none.
-fn bounds(scan: &Scan) -> Option<(KeyBound, KeyBound)> {
-    let mut low = Bound::Included(scan.prefix.clone());
-    let mut high = after_prefix(&scan.prefix).map_or(Bound::Unbounded, Bound::Excluded);
-    if let Some(after) = &scan.after {
-        let inside = after.starts_with(&scan.prefix);
-        match (scan.reverse, inside, *after < scan.prefix) {
-            (false, true, _) => low = Bound::Excluded(after.clone()),
-            (true, true, _) => high = Bound::Excluded(after.clone()),
-            // Beyond the prefix already: nothing is left; before it: all is.
-            (false, false, false) | (true, false, true) => return None,
-            (false, false, true) | (true, false, false) => {}
-        }
-    }
-    Some((low, high))
-}
-
-/// The first key behind all that start with `prefix`; `None` if there is none.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut key = prefix.to_vec();
-    while let Some(last) = key.pop() {
-        if let Some(next) = last.checked_add(1) {
-            key.push(next);
-            return Some(key);
-        }
-    }
-    None
-}
-
 /// An empty file of mode 0600, unless there is one already: `SQLite` gives its side files the mode of the main one.
 fn create_private(path: &Path) -> std::io::Result<()> {
     use fs_err::os::unix::fs::OpenOptionsExt as _;
@@ -206,6 +207,13 @@ fn create_private(path: &Path) -> std::io::Result<()> {
         .mode(0o600)
         .open(path)
         .map(drop)
+}
+
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

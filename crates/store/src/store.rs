@@ -1,8 +1,9 @@
 //! The seam that keeps state: tables of keys and values, changed in atomic and durable batches.
 
 use std::fmt;
+use std::ops::{Bound, ControlFlow};
 
-/// A table's name. Each crate names its own tables: `registry.devices`, `vault.records`.
+/// A table's name. Each crate names its own tables: `registry.devices`, `vault.blocks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Table(&'static str);
 
@@ -159,7 +160,7 @@ impl Batch {
     }
 }
 
-/// Why the store did not do what was asked. Nothing was changed.
+/// Why the store did not do what was asked. Nothing was changed, unless it was [`StoreError::Unknown`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A requirement of the batch did not hold: somebody else was quicker.
@@ -192,6 +193,12 @@ pub enum StoreError {
         /// The file.
         file: String,
     },
+    /// The connection to the database broke during a commit, and did not come back to ask what became of it.
+    #[error("{file}: the connection broke during a commit: it may have happened")]
+    Unknown {
+        /// The database.
+        file: String,
+    },
     /// The database failed.
     #[error("{file}: cannot {doing}")]
     Failed {
@@ -205,6 +212,9 @@ pub enum StoreError {
     },
 }
 
+/// Is shown a table's name, a key and its value.
+pub type EachEntry<'a> = dyn FnMut(&str, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Tables of keys and values. Calls block: use `spawn_blocking` where latency matters.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The value of `key`.
@@ -215,4 +225,62 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Carries out all of `batch` or nothing; on disk when it returns.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Shows `each` every entry of the tables whose names start with `prefix`, by table and key, as they are at one moment,
+    /// until it breaks off.
+    fn snapshot(&self, prefix: &str, each: &mut EachEntry<'_>) -> Result<(), StoreError> {
+        let _ = (prefix, each);
+        Err(StoreError::Failed {
+            file: format!("{self:?}"),
+            doing: "show all entries of one moment",
+            source: "this store cannot".into(),
+        })
+    }
+
+    /// Makes what was deleted unreadable in the engine's own files.
+    fn scrub(&self) -> Result<Scrub, StoreError> {
+        Ok(Scrub::Never)
+    }
+}
+
+/// What became of deleted values in an engine's own files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrub {
+    /// They are unreadable.
+    Done,
+    /// Somebody reads, such as a backup, and keeps them: to be tried again.
+    Busy,
+    /// The engine keeps copies that it alone can remove, in its own time (`PostgreSQL`: dead rows, the write-ahead log).
+    Never,
+}
+
+pub(crate) type KeyBound = Bound<Vec<u8>>;
+
+/// The lowest and highest key of a scan; `None` if there can be none.
+pub(crate) fn bounds(scan: &Scan) -> Option<(KeyBound, KeyBound)> {
+    let mut low = Bound::Included(scan.prefix.clone());
+    let mut high = after_prefix(&scan.prefix).map_or(Bound::Unbounded, Bound::Excluded);
+    if let Some(after) = &scan.after {
+        let inside = after.starts_with(&scan.prefix);
+        match (scan.reverse, inside, *after < scan.prefix) {
+            (false, true, _) => low = Bound::Excluded(after.clone()),
+            (true, true, _) => high = Bound::Excluded(after.clone()),
+            // Beyond the prefix already: nothing is left; before it: all is.
+            (false, false, false) | (true, false, true) => return None,
+            (false, false, true) | (true, false, false) => {}
+        }
+    }
+    Some((low, high))
+}
+
+/// The first key behind all that start with `prefix`; `None` if there is none.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut key = prefix.to_vec();
+    while let Some(last) = key.pop() {
+        if let Some(next) = last.checked_add(1) {
+            key.push(next);
+            return Some(key);
+        }
+    }
+    None
 }

@@ -3,12 +3,17 @@
 //! A *place* is where one instance keeps its data: calling it opens what is there, again and again. Each check gets
 //! its own from `fresh`.
 
+mod cluster;
+
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::bus::{Bus, BusError, BusStatus, Seq, Stream};
 use crate::store::{Batch, Scan, Store, StoreError, Table};
+
+pub use self::cluster::Cluster;
 
 /// Opens the same data each time it is called.
 pub type Place<T> = Box<dyn Fn() -> Box<T>>;
@@ -26,6 +31,10 @@ pub fn store(fresh: &dyn Fn() -> Place<dyn Store>) -> Checked {
     a_batch_happens_whole_or_not_at_all(&*fresh()())?;
     requirements_are_about_the_state_before(&*fresh()())?;
     of_two_claims_one_wins(fresh()())?;
+    what_is_done_last_to_a_key_is_done(&*fresh()())?;
+    nothing_counted_is_lost_between_two_that_opened_it(&fresh())?;
+    shows_all_entries_of_one_moment(&fresh())?;
+    takes_a_large_batch(&*fresh()())?;
     what_was_committed_is_there_after_opening_again(&fresh())
 }
 
@@ -188,6 +197,129 @@ fn of_two_claims_one_wins(store: Box<dyn Store>) -> Checked {
     }
     assert_eq!(winners.len(), 1, "exactly one claim wins");
     assert_eq!(store.get(A, b"claim")?, winners.pop());
+    Ok(())
+}
+
+fn what_is_done_last_to_a_key_is_done(store: &dyn Store) -> Checked {
+    let mut batch = Batch::new();
+    batch
+        .put(A, *b"gone", *b"1")
+        .delete(A, *b"gone")
+        .delete(A, *b"there")
+        .put(A, *b"there", *b"1")
+        .put(A, *b"there", *b"2");
+    store.commit(batch)?;
+    assert_eq!(store.get(A, b"gone")?, None);
+    assert_eq!(store.get(A, b"there")?.as_deref(), Some(b"2".as_slice()));
+    store.scrub()?;
+    assert_eq!(store.scan(A, Scan::all())?.len(), 1);
+    Ok(())
+}
+
+/// Adds one to the number under the key `count`, as often as told, again whenever somebody else was quicker.
+pub fn count_up(store: &dyn Store, times: u32) -> Result<(), StoreError> {
+    for _ in 0..times {
+        loop {
+            let before = store.get(A, b"count")?;
+            let number = before
+                .as_deref()
+                .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+                .map_or(0, u32::from_be_bytes);
+            let mut batch = Batch::new();
+            match before {
+                Some(before) => batch.require_equals(A, *b"count", before),
+                None => batch.require_absent(A, *b"count"),
+            };
+            batch.put(A, *b"count", (number + 1).to_be_bytes());
+            // Each step leaves a pair behind, which nobody may ever see half of.
+            batch
+                .put(A, [b"pair", &number.to_be_bytes()[..]].concat(), *b"")
+                .put(B, [b"pair", &number.to_be_bytes()[..]].concat(), *b"");
+            match store.commit(batch) {
+                Ok(()) => break,
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asserts that the number under the key `count` is this.
+pub fn counted(store: &dyn Store, wanted: u32) -> Checked {
+    assert_eq!(
+        store.get(A, b"count")?,
+        Some(wanted.to_be_bytes().to_vec()),
+        "a step was lost or done twice"
+    );
+    assert_eq!(
+        u32::try_from(store.scan(B, Scan::prefix(*b"pair"))?.len())?,
+        wanted
+    );
+    Ok(())
+}
+
+fn nothing_counted_is_lost_between_two_that_opened_it(place: &Place<dyn Store>) -> Checked {
+    let threads: Vec<_> = (0..4)
+        .map(|number| (number % 2 == 0).then(place))
+        .scan(None, |last: &mut Option<Arc<dyn Store>>, new| {
+            if let Some(new) = new {
+                *last = Some(Arc::from(new));
+            }
+            last.clone()
+        })
+        .map(|store| std::thread::spawn(move || count_up(&*store, 25)))
+        .collect();
+    for thread in threads {
+        thread.join().map_err(|_| "a thread panicked")??;
+    }
+    counted(&*place(), 100)
+}
+
+fn shows_all_entries_of_one_moment(place: &Place<dyn Store>) -> Checked {
+    let (store, other) = (place(), place());
+    count_up(&*store, 600)?;
+    let mut batch = Batch::new();
+    batch.put(
+        Table::new("suitf"),
+        *b"k",
+        *b"of a table that was not asked for",
+    );
+    store.commit(batch)?;
+    let writer = std::thread::spawn(move || count_up(&*other, 100));
+    for _ in 0..3 {
+        let mut found = [0, 0];
+        let mut last = (String::new(), Vec::new());
+        store.snapshot("suite.", &mut |table, key, _| {
+            let this = (table.to_owned(), key.to_owned());
+            assert!(last < this, "by table and key");
+            if key.starts_with(b"pair") {
+                let [a, b] = &mut found;
+                *(if table == A.as_str() { a } else { b }) += 1;
+            }
+            last = this;
+            ControlFlow::Continue(())
+        })?;
+        let [a, b] = found;
+        assert!(a == b && a >= 600, "not of one moment: {a} and {b}");
+    }
+    writer.join().map_err(|_| "the writer panicked")??;
+    let mut seen = 0;
+    store.snapshot("suite.b", &mut |_, _, _| {
+        seen += 1;
+        ControlFlow::Break(())
+    })?;
+    assert_eq!(seen, 1, "it can be broken off");
+    counted(&*store, 700)
+}
+
+fn takes_a_large_batch(store: &dyn Store) -> Checked {
+    let mut batch = Batch::new();
+    for number in 0..4_000_u32 {
+        batch.put(A, number.to_be_bytes(), vec![7; 10_000]);
+    }
+    store.commit(batch)?;
+    assert_eq!(store.scan(A, Scan::all())?.len(), 4_000);
     Ok(())
 }
 

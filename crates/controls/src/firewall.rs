@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compile;
+mod control;
 pub mod decide;
 pub mod eval;
 pub mod learn;
@@ -10,3 +11,5 @@ pub mod nft;
 pub mod policy;
 pub mod readback;
 pub mod surroundings;
+
+pub use control::Firewall;

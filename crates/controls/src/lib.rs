@@ -8,6 +8,19 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod boot;
+pub mod comms;
+pub mod credentials;
+pub mod engine;
 pub mod firewall;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod mac;
+pub mod ports;
+pub mod privileges;
+pub mod programs;
+pub mod protocols;
+pub mod services;
+pub mod tamper;
+pub mod updates;
+pub mod upnp;

@@ -1,26 +1,20 @@
-//! Every input that a fuzzer ever found worth keeping still holds.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails as the test does"
-)]
+//! The fuzz targets hold on their corpus, and on damaged copies of it.
 
-use std::path::Path;
+#[path = "../../../fuzz/replay.rs"]
+#[macro_use]
+mod replay;
 
 use stockade_controls::fuzzing;
 
-fn replay(target: &str, body: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let mut count = 0;
-    for file in fs_err::read_dir(folder).unwrap() {
-        body(&fs_err::read(file.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "the corpus is there");
-}
-
-#[test]
-fn the_corpus_of_nft_readback_holds() {
-    replay("nft_readback", fuzzing::nft_readback);
+targets! {
+    nft_readback: 1, 500;
+    credential_files: 1, 500;
+    package_database: 1, 500;
+    systemd_unit: 1, 500;
+    privileges_texts: 1, 500;
+    upnp_settings: 1, 500;
+    update_sources: 1, 500;
+    mac_record: 1, 500;
+    usb_descriptors: 1, 500;
+    uboot_env: 1, 500;
 }

@@ -303,7 +303,7 @@ impl Forwarder {
             Err(error) => {
                 let event = Event::NotAdmitted {
                     name: name.clone(),
-                    why: chain(&error),
+                    why: crate::chain(&error),
                 };
                 self.tell_all(event);
                 question.failed()
@@ -439,16 +439,4 @@ impl Drop for Landing<'_> {
 /// A panic elsewhere leaves nothing half-changed behind these locks: each change is one call.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

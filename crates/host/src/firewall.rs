@@ -15,7 +15,7 @@ use stockade_controls::firewall::surroundings::Surroundings;
 use stockade_profile::Profile;
 
 use crate::nft::Nft;
-use crate::surroundings::{SurroundingsError, Told, look};
+use crate::surroundings::{SurroundingsError, Told, UpnpPlace, look};
 
 mod error;
 pub(crate) mod flow;
@@ -23,13 +23,15 @@ mod kernel;
 mod names;
 mod rules;
 mod settle;
+mod standing;
 mod state;
 
 pub use error::FirewallError;
-use error::TRIAL;
-pub use flow::Cut;
+use error::{TRIAL, WINDOW};
+pub use flow::{Cut, question};
 pub use names::Names;
 pub use settle::Settled;
+pub use standing::standing;
 pub use state::{Record, StateError};
 use state::{Slot, State};
 
@@ -147,10 +149,64 @@ impl Firewall {
             How::Trial(_) => return Err(FirewallError::Trial),
             How::AtOnce => None,
         };
-        let around = look(&wanted.profile, &wanted.told)?;
+        if wanted.told.upnp.is_some() {
+            return Err(FirewallError::Window("it comes with no profile"));
+        }
+        self.apply_in(&State::take(&self.folder)?, wanted, trial)
+    }
+
+    /// Switches `UPnP` on for a time: the rules that are in force, and with them what it needs, as a trial that nobody can
+    /// confirm. The kernel itself goes back when the time is over, whatever has died meanwhile.
+    pub fn open_window(&self, place: &UpnpPlace, time: Duration) -> Result<Applied, FirewallError> {
+        let refused = |why| Err(FirewallError::Window(why));
         let state = State::take(&self.folder)?;
+        if let Settled::Trial { .. } = self.settle(&state)?.settled {
+            return refused("it is on already, or other rules are on trial");
+        }
+        let Some(record) = state.read(Slot::Confirmed)? else {
+            return refused("no profile is in force");
+        };
+        let profile = profile_of(&record)?;
+        let most = profile.upnp.max_duration;
+        match most.filter(|_| profile.upnp.allow_enable) {
+            None => return refused("the profile does not allow it"),
+            Some(most) if time > most => {
+                return refused("the profile does not allow it for so long");
+            }
+            Some(_) if !WINDOW.contains(&time.as_secs()) => return refused("for too short a time"),
+            Some(_) => (),
+        }
+        let mut wanted = Wanted {
+            profile,
+            text: record.profile,
+            told: record.told,
+            session: None,
+        };
+        wanted.told.upnp = Some(place.clone());
+        self.apply_in(&state, &wanted, Some(time))
+    }
+
+    /// Switches `UPnP` off before its time is over; whether it was on.
+    pub fn close_window(&self) -> Result<Option<Cut>, FirewallError> {
+        let state = State::take(&self.folder)?;
+        let now = self.settle(&state)?;
+        match (now.settled, state.read(Slot::Pending)?) {
+            (Settled::Trial { .. }, Some(pending)) if pending.told.upnp.is_some() => {
+                self.end_trial(&state, &now.held).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn apply_in(
+        &self,
+        state: &State,
+        wanted: &Wanted,
+        trial: Option<Duration>,
+    ) -> Result<Applied, FirewallError> {
+        let around = look(&wanted.profile, &wanted.told)?;
         // What somebody else wrote into our tables goes with them.
-        let now = match self.settle(&state) {
+        let now = match self.settle(state) {
             Err(FirewallError::Foreign(_)) => settle::Now {
                 settled: Settled::Quiet,
                 held: Ruleset::default(),
@@ -228,6 +284,9 @@ impl Firewall {
         }
         let pending = state.read(Slot::Pending)?;
         let pending = pending.ok_or(FirewallError::NoTrial("the record of it is gone"))?;
+        if pending.told.upnp.is_some() {
+            return Err(FirewallError::NoTrial("UPnP is on, and ends by itself"));
+        }
         let plan = remembered(&pending, None)?;
         let before = plan_of(&state, Slot::Confirmed)?;
         // The very rules that were tried, not what would follow from the profile by now.
@@ -438,14 +497,18 @@ fn old(held: &Ruleset, confirmed: Option<&Plan>) -> Ruleset {
 
 /// What follows from rules that were remembered, as this machine stands now.
 fn remembered(record: &Record, place: Option<Place>) -> Result<Plan, FirewallError> {
-    let checked = stockade_profile::check(&record.profile);
-    let profile = checked.profile.ok_or_else(|| {
-        let first = checked.faults.first().map(|fault| fault.message.clone());
-        FirewallError::Remembered(first.unwrap_or_default())
-    })?;
+    let profile = profile_of(record)?;
     let around = look(&profile, &record.told)?;
     let place = place.unwrap_or_else(|| rules::slot(record.slot));
     Ok(Plan::at(&profile, around, place))
+}
+
+fn profile_of(record: &Record) -> Result<Profile, FirewallError> {
+    let checked = stockade_profile::check(&record.profile);
+    checked.profile.ok_or_else(|| {
+        let first = checked.faults.first().map(|fault| fault.message.clone());
+        FirewallError::Remembered(first.unwrap_or_default())
+    })
 }
 
 /// Whether rules decide as the policy does, for every kind of packet; `world` are the addresses that their sets hold.

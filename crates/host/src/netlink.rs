@@ -30,6 +30,7 @@ pub(crate) mod message;
 pub mod packets;
 pub mod routes;
 pub mod sets;
+pub mod uevents;
 
 pub use self::message::Malformed;
 
@@ -133,15 +134,20 @@ pub(crate) struct Socket {
 impl Socket {
     /// A socket for netfilter: sets, connections, logged packets.
     pub(crate) fn netfilter(doing: &'static str) -> Result<Self, NetlinkError> {
-        Self::open(doing, Some(NETFILTER))
+        Self::open(doing, Some(NETFILTER), 0)
     }
 
     /// A socket for links, addresses and routes (`NETLINK_ROUTE`, which is 0).
     pub(crate) fn route(doing: &'static str) -> Result<Self, NetlinkError> {
-        Self::open(doing, None)
+        Self::open(doing, None, 0)
     }
 
-    fn open(doing: &'static str, protocol: Option<Protocol>) -> Result<Self, NetlinkError> {
+    /// A socket of a protocol, which hears what is sent to these groups.
+    fn open(
+        doing: &'static str,
+        protocol: Option<Protocol>,
+        groups: u32,
+    ) -> Result<Self, NetlinkError> {
         let failed = |errno| NetlinkError::of(doing, errno);
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -150,7 +156,7 @@ impl Socket {
             protocol,
         )
         .map_err(failed)?;
-        bind(&socket, &SocketAddrNetlink::new(0, 0)).map_err(failed)?;
+        bind(&socket, &SocketAddrNetlink::new(0, groups)).map_err(failed)?;
         // A batch has to fit into the buffer; without the right the default stays and a long one is refused.
         let _default = sockopt::set_socket_send_buffer_size_force(&socket, MAX_REQUEST);
         Ok(Self {

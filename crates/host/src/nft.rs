@@ -12,7 +12,7 @@ use stockade_controls::firewall::nft::Family;
 pub use self::child::{Answer, Bounds};
 pub use self::message::Complaint;
 
-mod child;
+pub(crate) mod child;
 mod message;
 mod probe;
 

@@ -2,14 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::time::Duration;
 
 use fs_err as fs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The longest file of `/proc` that is read.
 const MOST: u64 = 16 * 1024 * 1024;
 
 /// How far up a session is looked for.
 const MOST_ANCESTORS: usize = 64;
+/// How long a process has to end, for each signal.
+const END: Duration = Duration::from_secs(5);
 
 /// A program of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +103,7 @@ fn inode_of(line: &str, socket: &Socket) -> Option<u64> {
 }
 
 /// An address as the kernel prints it: words of four bytes, each in the machine's order.
-fn address_of(text: &str) -> Option<IpAddr> {
+pub(crate) fn address_of(text: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = text.get(at..at.checked_add(8)?)?;
         Some(u32::from_str_radix(word, 16).ok()?.to_ne_bytes())
@@ -162,6 +168,55 @@ fn read(path: &Path) -> Option<String> {
     let file = fs::File::open(path).ok()?;
     file.take(MOST).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether a process is there: the one of this number that started then, in clock ticks since boot.
+pub fn is(pid: u32, started: u64) -> bool {
+    // After the bracket come the state, and as the 20th from there the start (proc(5)).
+    let stat = read(&Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.as_deref()
+        .and_then(|text| text.rsplit_once(')'))
+        .map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>())
+        .is_some_and(|fields| {
+            let start = fields.get(19).and_then(|it| it.parse().ok());
+            start == Some(started) && !matches!(fields.first(), Some(&"Z" | &"X"))
+        })
+}
+
+/// Ends a process, with TERM and then KILL; whether it is gone. Another process of the same number is left alone.
+pub fn end(pid: u32, started: u64) -> std::io::Result<bool> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(number) = number else {
+        return Ok(true);
+    };
+    let held = match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(held) => held,
+        Err(Errno::SRCH) => return Ok(true),
+        Err(errno) => return Err(errno.into()),
+    };
+    // What is held stays the same process from here on.
+    if !is(pid, started) {
+        return Ok(true);
+    }
+    for signal in [Signal::TERM, Signal::KILL] {
+        match pidfd_send_signal(&held, signal) {
+            Ok(()) | Err(Errno::SRCH) => (),
+            Err(errno) => return Err(errno.into()),
+        }
+        let wait = Timespec::try_from(END).ok();
+        poll(&mut [PollFd::new(&held, PollFlags::IN)], wait.as_ref())?;
+        if !is(pid, started) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Waits.
+pub(crate) fn pause(time: Duration) {
+    let wait = Timespec::try_from(time).ok();
+    // Nothing is polled: the time is what is waited for.
+    let _over = poll(&mut [], wait.as_ref());
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stockade_controls::firewall::nft::CgroupPath;
-use stockade_controls::firewall::surroundings::Surroundings;
+use stockade_controls::firewall::surroundings::{Surroundings, UpnpWindow};
 use stockade_profile::{ClassUri, InterfaceName, LinkAddress, Network, Profile, ServiceName};
 
 use crate::cgroup::{self, CgroupError, Cgroups};
 use crate::netlink::NetlinkError;
-use crate::netlink::routes::Routes;
+use crate::netlink::routes::{Link, LocalAddress, Routes};
 
 /// Where the resolvers are written; the second is what stands behind systemd's own resolver.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
@@ -39,6 +39,24 @@ pub struct Told {
     pub controller: BTreeMap<String, Vec<IpAddr>>,
     /// The hosts that are controllers of this model.
     pub my_controller: Vec<IpAddr>,
+    /// The user that the agent runs as, if it is on this machine.
+    pub agent: Option<u32>,
+    /// `UPnP`, while its owner has it on: nobody says this but [`open_window`](crate::firewall::Firewall::open_window).
+    pub upnp: Option<UpnpPlace>,
+}
+
+/// Where `UPnP` is on, and by which program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UpnpPlace {
+    /// The interface of those who may ask for mappings.
+    pub lan: String,
+    /// The interface that mappings lead in by.
+    pub outside: String,
+    /// The TCP port that mappings are asked for at.
+    pub control: u16,
+    /// The user that the daemon runs as, and nothing else does.
+    pub user: u32,
 }
 
 /// Why it is not known where this machine stands.
@@ -59,6 +77,9 @@ pub enum SurroundingsError {
     /// A class of controllers that the operator named is none.
     #[error("`{0}` is not the URI of a class of controllers")]
     Class(String),
+    /// An interface that is not there, or not as it is needed.
+    #[error("the interface `{0}` is not there, or has no IPv4 address")]
+    Interface(String),
     /// The services that rules name can not be told apart here.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -128,11 +149,49 @@ pub fn look(profile: &Profile, told: &Told) -> Result<Surroundings, Surroundings
         forwarder: told.forwarder,
         services: services(profile)?,
         interfaces,
+        agent: told.agent,
+        upnp: told
+            .upnp
+            .as_ref()
+            .map(|place| window(place, &links, &addresses))
+            .transpose()?,
         ..Surroundings::default()
     };
     // Found in the order of the kernel's tables, which is not always the same.
     found.interfaces.sort();
     Ok(found)
+}
+
+/// Where `UPnP` is on: both interfaces are there, are two, and the first has networks of IPv4.
+fn window(
+    place: &UpnpPlace,
+    links: &[Link],
+    addresses: &[LocalAddress],
+) -> Result<UpnpWindow, SurroundingsError> {
+    let wrong = |name: &str| SurroundingsError::Interface(name.to_owned());
+    let up = |name: &str| -> Result<(InterfaceName, Vec<Network>), SurroundingsError> {
+        let mut links = links.iter().filter(|link| link.up && !link.loopback);
+        let link = links.find(|link| link.name == name);
+        let index = link.ok_or_else(|| wrong(name))?.index;
+        let of = addresses
+            .iter()
+            .filter(|it| it.index == index && it.address.is_ipv4());
+        let networks = of.filter_map(|it| Network::around(it.address, it.prefix));
+        let name = name.parse().map_err(|_| wrong(name))?;
+        Ok((name, distinct(networks.collect())))
+    };
+    let (lan, networks) = up(&place.lan)?;
+    let (outside, _) = up(&place.outside)?;
+    if networks.is_empty() || lan == outside {
+        return Err(wrong(&place.lan));
+    }
+    Ok(UpnpWindow {
+        lan,
+        outside,
+        networks,
+        control: place.control,
+        user: place.user,
+    })
 }
 
 /// The cgroups of the services that rules name; a service that does not run has none, and its rules allow nothing until it does.

@@ -13,6 +13,7 @@ use stockade_wire::capture::LinkType;
 use stockade_wire::packet::{self, Ip, Network, Transport};
 
 use crate::firewall::flow::service;
+use crate::firewall::{Firewall, FirewallError};
 use crate::netlink::NetlinkError;
 use crate::netlink::packets::{Group, Heard, Logged};
 use crate::process::{Owner, Socket, owner};
@@ -58,6 +59,20 @@ pub struct Ground {
     pub world: World,
 }
 
+impl Ground {
+    /// The rules that are in force here.
+    pub fn here(firewall: &Firewall) -> Result<Self, FirewallError> {
+        Ok(match firewall.in_force()? {
+            None => Self::default(),
+            Some((plan, world)) => Self {
+                policy: Some(plan.policy),
+                around: plan.around,
+                world,
+            },
+        })
+    }
+}
+
 /// Listens for blocked packets.
 #[derive(Debug)]
 pub struct Watch {
@@ -81,16 +96,21 @@ impl Watch {
 
     /// What came, waiting for it no longer than `patience`.
     pub fn next(&mut self, ground: &Ground, patience: Duration) -> Result<Sight, NetlinkError> {
-        Ok(match self.group.next(patience)? {
+        Ok(match self.hear(patience)? {
             Heard::Lost => Sight::Lost,
-            Heard::Packets(packets) => Sight::Blocked(
-                packets
-                    .iter()
-                    .filter(|logged| logged.prefix.starts_with(PREFIX))
-                    .map(|logged| explain(ground, logged))
-                    .collect(),
-            ),
+            Heard::Packets(packets) => {
+                Sight::Blocked(packets.iter().map(|it| explain(ground, it)).collect())
+            }
         })
+    }
+
+    /// The same, for [`explain`] on a ground that is looked at only when there is something to explain.
+    pub fn hear(&mut self, patience: Duration) -> Result<Heard, NetlinkError> {
+        let mut heard = self.group.next(patience)?;
+        if let Heard::Packets(packets) = &mut heard {
+            packets.retain(|logged| logged.prefix.starts_with(PREFIX));
+        }
+        Ok(heard)
     }
 }
 

@@ -1,30 +1,24 @@
-//! The fuzz targets hold on their committed corpus.
+//! The fuzz targets hold on their corpus, and on damaged copies of it.
 
-use std::path::Path;
+#[path = "../../../fuzz/replay.rs"]
+#[macro_use]
+mod replay;
 
-fn replay(target: &str, body: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let mut files = 0;
-    for entry in folder
-        .read_dir()
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-    {
-        let path = entry.expect("an entry").path();
-        let data = fs_err::read(&path).expect("a readable file");
-        body(&data);
-        files += 1;
-    }
-    assert!(files >= 20, "only {files} files in {}", folder.display());
+use stockade_host::fuzzing;
+
+targets! {
+    nfnetlink_flow: 20, 500;
+    apply_journal: 20, 500;
+    nflog_packet: 20, 500;
+    proc_texts: 20, 500;
+    uevent: 20, 500;
 }
 
 #[test]
-fn corpus_of_nfnetlink_flow_replays() {
-    replay("nfnetlink_flow", stockade_host::fuzzing::nfnetlink_flow);
-}
-
-#[test]
-fn corpus_of_nflog_packet_replays() {
-    replay("nflog_packet", stockade_host::fuzzing::nflog_packet);
+fn tpm_answer_holds_on_every_prefix_of_its_corpus() {
+    replay::replay("tpm_answer", 20, 0, |data| {
+        for end in 0..=data.len() {
+            fuzzing::tpm_answer(data.get(..end).unwrap_or_default());
+        }
+    });
 }

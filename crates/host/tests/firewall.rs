@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use common::cable::{Cable, PEER};
 use common::{listed, nft};
+use stockade_controls::engine::FirewallState;
 use stockade_host::admit::{Admission, Admit as _, AdmitError};
-use stockade_host::firewall::{Checked, Firewall, FirewallError, How, Names, Settled, Wanted};
+use stockade_host::firewall::{
+    Checked, Firewall, FirewallError, How, Names, Settled, Wanted, standing,
+};
 use stockade_host::surroundings::Told;
 use stockade_host::watch::{Blocked, DEVICE_GROUP, Ground, Sight, Watch};
 use stockade_profile::{Direction, HostName};
@@ -337,4 +340,43 @@ fn passes((client, server): &mut (TcpStream, TcpStream)) -> bool {
     let wait = Some(Duration::from_millis(500));
     server.set_read_timeout(wait).expect("a timeout");
     server.read(&mut [0]).is_ok()
+}
+
+#[test]
+fn looking_how_the_firewall_stands_changes_nothing() {
+    let Some(_cable) = Cable::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = state(&folder);
+    let stands = || standing(&state).expect("seen");
+    assert_eq!(stands(), FirewallState::None);
+    assert!(!state.exists(), "not even a folder is made");
+    let firewall = Firewall::at(&state).expect("nft");
+    firewall
+        .apply(&wanted(&rule_in(1001)), MINUTE)
+        .expect("applied");
+    let FirewallState::InForce {
+        model,
+        version,
+        trial,
+    } = stands()
+    else {
+        panic!("{:?}", stands());
+    };
+    assert_eq!((model.as_str(), version), ("lamp-1", 1));
+    assert!(trial.is_some_and(|left| (1..=60).contains(&left)));
+    firewall.confirm().expect("confirmed");
+    assert!(matches!(
+        stands(),
+        FirewallState::InForce { trial: None, .. }
+    ));
+    nft("flush chain inet stockade input");
+    let before = listed("list ruleset");
+    assert!(
+        matches!(stands(), FirewallState::Differs(_)),
+        "{:?}",
+        stands()
+    );
+    assert_eq!(listed("list ruleset"), before);
+    nft("delete table inet stockade");
+    assert!(!matches!(stands(), FirewallState::InForce { .. }));
 }

@@ -8,6 +8,7 @@ mod guard;
 mod line;
 mod link;
 mod trial;
+mod window;
 
 use stockade_profile::{Family, HostName};
 

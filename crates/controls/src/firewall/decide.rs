@@ -10,6 +10,11 @@ use super::names;
 use super::policy::{Allow, Peer, Policy, RuleId};
 use super::surroundings::Group;
 
+mod window;
+
+pub use window::{Leg, Passing, UPNP, pass};
+pub(super) use window::{SSDP, SSDP_GROUP};
+
 /// What changes while a policy stays: who has a name, who is in a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct World {
@@ -78,6 +83,10 @@ pub struct Way {
     /// It is a neighbour advertisement that claims what is not its sender's: an address of this host, or the gateway's
     /// from another hardware address.
     pub false_claim: bool,
+    /// It comes in or goes out by the interface that `UPnP` is on at.
+    pub lan: bool,
+    /// The user of the socket that sent it, if there is one.
+    pub user: Option<u32>,
 }
 
 /// What an address is to a host, by its routing table.
@@ -154,9 +163,19 @@ impl fmt::Display for Reason {
 
 /// What the policy says to a packet.
 pub fn decide(policy: &Policy, world: &World, probe: &Probe) -> Decision {
+    // First of all: nothing that it says is believed, so it gets nowhere by any other rule.
+    if let Some(window) = &policy.window
+        && window::is_daemon(window, probe)
+    {
+        let forwarded = probe.state == State::New && goes_to_forwarder(policy, probe);
+        return window::daemon(window, probe, forwarded);
+    }
     // A question to a resolver on this host as well: what that one knows, the sets may have forgotten.
     if probe.state == State::New && goes_to_forwarder(policy, probe) {
         return Decision::Forwarded;
+    }
+    if is_fronted_here(policy, probe) {
+        return Decision::Refused(Reason::NoRule);
     }
     if probe.way.loopback {
         return Decision::Allowed(Because::Loopback);
@@ -183,6 +202,15 @@ pub fn decide(policy: &Policy, world: &World, probe: &Probe) -> Decision {
 
 /// Whether a rule lets the packet open its flow.
 fn opens(policy: &Policy, world: &World, probe: &Probe) -> Decision {
+    let to_plain = policy.fronted.inward.contains(&probe.destination_port);
+    if to_plain && probe.direction == Direction::In && is_tcp(probe) {
+        return Decision::Refused(Reason::NoRule);
+    }
+    if let Some(window) = &policy.window
+        && window::opens(window, probe)
+    {
+        return Decision::Allowed(Because::Rule(UPNP));
+    }
     let fits = |allow: &&Allow| !is_link_rule(allow) && allows(allow, world, probe);
     let mut rules = policy.allow.iter().filter(fits);
     if let Some(allow) = rules.clone().find(|allow| !allow.is_broad()) {
@@ -193,6 +221,22 @@ fn opens(policy: &Policy, world: &World, probe: &Probe) -> Decision {
         Some(allow) => Decision::Allowed(Because::Rule(allow.id)),
         None => Decision::Refused(Reason::NoRule),
     }
+}
+
+/// Whether somebody on this host who is not the agent goes past a TLS front.
+fn is_fronted_here(policy: &Policy, probe: &Probe) -> bool {
+    let Some((ports, agent)) = &policy.fronted.local else {
+        return false;
+    };
+    probe.direction == Direction::Out
+        && probe.way.loopback
+        && is_tcp(probe)
+        && ports.contains(&probe.destination_port)
+        && probe.way.user.is_some_and(|user| user != *agent)
+}
+
+fn is_tcp(probe: &Probe) -> bool {
+    Some(probe.protocol) == Protocol::Tcp.number()
 }
 
 /// Neighbour and listener discovery: not tracked, and judged before anything that a route is needed for.
@@ -231,6 +275,20 @@ pub fn allows(allow: &Allow, world: &World, probe: &Probe) -> bool {
         && (!allow.on_link || probe.hop_limit == u8::MAX)
         && allow.mark.is_none_or(|mark| probe.mark == mark)
         && allow.service.as_ref().is_none_or(|it| service(&it.name))
+}
+
+/// The names whose rules would let the flow be opened, whatever addresses they have now: addresses of names change while
+/// flows live.
+pub fn opening_names(policy: &Policy, probe: &Probe) -> BTreeSet<HostName> {
+    let names = policy.allow.iter().filter_map(|allow| {
+        let Peer::Name(name) = &allow.peer else {
+            return None;
+        };
+        let mut anywhere = allow.clone();
+        anywhere.peer = Peer::Any;
+        allows(&anywhere, &World::default(), probe).then(|| name.clone())
+    });
+    names.collect()
 }
 
 fn is_peer(peer: &Peer, world: &World, address: IpAddr) -> bool {

@@ -24,7 +24,7 @@ use stockade_profile::{Direction, HostName, Network};
 
 use super::policy::{Peer, Policy, RuleId};
 
-pub use address::{Kind, kind};
+pub use address::{Kind, kind, may_stand_for};
 pub use answer::{Answer, Judged, Unusable};
 pub use known::{KnownResolver, is_known_resolver, known_networks, known_resolvers};
 pub use ledger::{Change, Ledger};

@@ -5,14 +5,16 @@ mod resolve;
 
 pub use resolve::groups_of;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use stockade_profile::{
-    Direction, Frame, HostName, ModelName, Network, Protocol, ServiceName, Traffic,
+    Direction, Frame, HostName, Mapping, ModelName, Network, Profile, Protocol, ServiceName,
+    Traffic, Transport,
 };
 
 use super::nft::CgroupPath;
-use super::surroundings::Group;
+use super::surroundings::{Group, Surroundings, UpnpWindow};
 
 /// What one device may do, here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,28 @@ pub struct Policy {
     pub forwarded: bool,
     /// DNS servers that are asked directly all the same, by protocol: rules name them by address.
     pub direct: Vec<(Protocol, Network)>,
+    /// `UPnP`, while the owner has it on.
+    pub window: Option<Window>,
+    /// The plain services behind TLS fronts.
+    pub fronted: Fronted,
+}
+
+/// `UPnP`, while the owner has it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Where.
+    pub place: UpnpWindow,
+    /// What may be asked for.
+    pub mappings: Vec<Mapping>,
+}
+
+/// TCP ports of this host that speak plain text, behind TLS fronts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fronted {
+    /// Those that nobody reaches from elsewhere, whatever a rule says.
+    pub inward: Vec<u16>,
+    /// Those that on this host itself the agent alone reaches, with its user.
+    pub local: Option<(Vec<u16>, u32)>,
 }
 
 /// A flow that may be opened.
@@ -131,9 +155,42 @@ impl Allow {
     }
 }
 
+impl Window {
+    /// The ports behind mappings, by transport.
+    pub fn ports(&self, transport: Transport) -> BTreeSet<u16> {
+        let of = self.mappings.iter().filter(|it| it.protocol == transport);
+        of.map(|it| it.internal_port.get()).collect()
+    }
+
+    fn of(profile: &Profile, around: &Surroundings) -> Option<Self> {
+        let place = around.upnp.clone()?;
+        let upnp = &profile.upnp;
+        (upnp.allow_enable && !place.networks.is_empty()).then(|| Self {
+            place,
+            mappings: upnp.mappings.clone(),
+        })
+    }
+}
+
+impl Fronted {
+    fn of(profile: &Profile, around: &Surroundings) -> Self {
+        let fronts = &profile.protocols.fronts;
+        let ports: BTreeSet<u16> = fronts.iter().map(|it| it.to.address().port()).collect();
+        // A front may take the same port at other addresses of this host.
+        let taken = |port: &u16| fronts.iter().any(|it| it.listen.get() == *port);
+        Self {
+            inward: ports.iter().copied().filter(|it| !taken(it)).collect(),
+            local: around
+                .agent
+                .filter(|_| !ports.is_empty())
+                .map(|agent| (ports.into_iter().collect(), agent)),
+        }
+    }
+}
+
 impl Policy {
     /// The hosts that the rules name, each once.
-    pub fn names(&self) -> std::collections::BTreeSet<&HostName> {
+    pub fn names(&self) -> BTreeSet<&HostName> {
         self.allow
             .iter()
             .filter_map(|allow| match &allow.peer {
@@ -144,7 +201,7 @@ impl Policy {
     }
 
     /// The groups that the rules speak of, each once.
-    pub fn groups(&self) -> std::collections::BTreeSet<&Group> {
+    pub fn groups(&self) -> BTreeSet<&Group> {
         self.allow
             .iter()
             .filter_map(|allow| match &allow.peer {

@@ -37,6 +37,25 @@ pub struct Surroundings {
     pub services: BTreeMap<ServiceName, CgroupPath>,
     /// The interfaces whose frames are guarded too; they must be there when the rules are loaded.
     pub interfaces: Vec<InterfaceName>,
+    /// The user that the agent runs as, if it is on this host: its TLS fronts alone reach the plain services behind them.
+    pub agent: Option<u32>,
+    /// `UPnP`, while the owner has it on.
+    pub upnp: Option<UpnpWindow>,
+}
+
+/// `UPnP`, while the owner has it on: where, and by which program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpnpWindow {
+    /// The interface of those who may ask for mappings.
+    pub lan: InterfaceName,
+    /// The interface that mappings lead in by.
+    pub outside: InterfaceName,
+    /// The networks of IPv4 behind the first.
+    pub networks: Vec<Network>,
+    /// The TCP port that mappings are asked for at.
+    pub control: u16,
+    /// The user that the daemon runs as, and nothing else does.
+    pub user: u32,
 }
 
 /// A group of devices that a rule can speak of.

@@ -26,7 +26,9 @@ fn compiled(text: &str, around: &Surroundings) -> (Policy, Ruleset) {
 fn same(text: &str, around: &Surroundings) {
     let (policy, ruleset) = compiled(text, around);
     match compare(&ruleset, &policy, around, &World::default()) {
-        Verdict::Same { classes } => assert!(classes > 100_000, "only {classes} classes"),
+        Verdict::Same { classes } => {
+            assert!(classes > 100_000, "only {classes} classes");
+        }
         other => panic!("{other}\n{ruleset}"),
     }
 }
@@ -46,6 +48,16 @@ fn every_profile_we_ship_is_compiled_to_what_it_means() {
 fn a_profile_with_something_of_everything_is_compiled_to_what_it_means() {
     same(places::RICH, &places::home());
     same(places::RICH, &places::bare());
+}
+
+#[test]
+fn upnp_while_it_is_on_is_compiled_to_what_it_means_and_a_front_too() {
+    same(places::MAPPED, &places::open());
+    // The rules without it are another matter.
+    let (policy, _) = compiled(places::MAPPED, &places::open());
+    let (_, closed) = compiled(places::MAPPED, &places::home());
+    let told = compare(&closed, &policy, &places::open(), &World::default());
+    assert!(matches!(told, Verdict::Differs(_)), "{told}");
 }
 
 #[test]
@@ -108,14 +120,14 @@ fn rules_that_ask_what_ours_never_ask_are_not_called_the_same() {
         .iter_mut()
         .find(|chain| chain.name.as_str() == "a_output")
         .expect("it is there");
-    let user = Statement::is(Field::SocketUser, [Value::number(0_u32)]);
+    let reply = Statement::is(Field::CtDirection, [Value::number(0_u32)]);
     output
         .rules
-        .insert(0, Rule::new([user, Statement::Verdict(End::Accept)]));
+        .insert(0, Rule::new([reply, Statement::Verdict(End::Accept)]));
     let told = compare(&ruleset, &policy, &around, &World::default()).to_string();
     assert_eq!(
         told,
-        "could not be judged: the rules ask for `meta skuid`, which ours never do here"
+        "could not be judged: the rules ask for `ct direction`, which ours never do here"
     );
 }
 

@@ -125,8 +125,8 @@ fn found(
 }
 
 /// The mutants of one place, every so many of them.
-fn hunt(around: &Surroundings, every: usize) {
-    let (policy, ruleset) = compiled(places::POOR, around);
+fn hunt(profile: &str, around: &Surroundings, every: usize) {
+    let (policy, ruleset) = compiled(profile, around);
     let some: Vec<_> = mutants::all(&ruleset).into_iter().step_by(every).collect();
     let (one, other) = some.split_at(some.len() / 2);
     let of = |mutants: &[mutants::Mutant]| -> Vec<String> {
@@ -146,10 +146,20 @@ fn hunt(around: &Surroundings, every: usize) {
 
 #[test]
 fn every_change_that_matters_is_found_where_little_is_known() {
-    hunt(&places::bare(), 4);
+    hunt(places::POOR, &places::bare(), 4);
 }
 
 #[test]
 fn every_change_that_matters_is_found_where_all_is_known() {
-    hunt(&places::home(), 7);
+    hunt(places::POOR, &places::home(), 7);
+}
+
+#[test]
+fn every_change_that_matters_is_found_while_upnp_is_on() {
+    let small = Surroundings {
+        own: Vec::new(),
+        forwarder: None,
+        ..places::open()
+    };
+    hunt(places::MAPPED, &small, 47);
 }

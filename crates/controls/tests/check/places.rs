@@ -1,7 +1,7 @@
 //! Places that devices stand in, and profiles for them.
 
 use stockade_controls::firewall::nft::CgroupPath;
-use stockade_controls::firewall::surroundings::Surroundings;
+use stockade_controls::firewall::surroundings::{Surroundings, UpnpWindow};
 
 fn all<T>(texts: &[&str]) -> Vec<T>
 where
@@ -26,6 +26,24 @@ pub(crate) fn home() -> Surroundings {
             CgroupPath::new("system.slice/camera.service").expect("a path"),
         )]
         .into(),
+        ..Surroundings::default()
+    }
+}
+
+/// The agent is there, and its owner has `UPnP` on.
+pub(crate) fn open() -> Surroundings {
+    Surroundings {
+        own: all(&["192.168.7.1", "198.51.100.7"]),
+        local: all(&["192.168.7.0/24"]),
+        forwarder: Some(5353),
+        agent: Some(911),
+        upnp: Some(UpnpWindow {
+            lan: "lan0".parse().expect("a name"),
+            outside: "ext0".parse().expect("a name"),
+            networks: all(&["192.168.7.0/24"]),
+            control: 61_000,
+            user: 912,
+        }),
         ..Surroundings::default()
     }
 }
@@ -129,4 +147,42 @@ class = "linux"
 to = "gateway"
 protocol = "tcp"
 port = 8883
+"#;
+
+/// A device that may ask for two mappings, and has a plain service behind a TLS front.
+pub(crate) const MAPPED: &str = r#"
+schema = 1
+[device]
+manufacturer = "Acme"
+model = "mapped-1"
+version = 1
+class = "linux"
+
+[[protocols.front]]
+listen = 443
+to = "127.0.0.1:8080"
+
+[upnp]
+allow-enable = true
+max-duration = "1h"
+
+[[upnp.mapping]]
+protocol = "tcp"
+external-ports = "40000-40003"
+internal-port = 443
+
+[[upnp.mapping]]
+protocol = "udp"
+external-ports = "50000"
+internal-port = 5683
+
+[[firewall.out]]
+to = "any"
+protocol = "tcp"
+port = "8000-9999"
+
+[[firewall.in]]
+from = "local-network"
+protocol = "tcp"
+port = "8000-8999"
 "#;

@@ -5,7 +5,7 @@ use std::path::Path;
 use stockade_controls::firewall::compile::{self, Slot};
 use stockade_controls::firewall::nft::{CgroupPath, Ruleset};
 use stockade_controls::firewall::policy::{Policy, Side};
-use stockade_controls::firewall::surroundings::Surroundings;
+use stockade_controls::firewall::surroundings::{Surroundings, UpnpWindow};
 use stockade_profile::{Profile, parse};
 
 use crate::common::{can_run_nft, comes_back};
@@ -127,6 +127,27 @@ fn the_rules_of_a_camera_are_these() {
         ..home()
     };
     insta::assert_snapshot!(compiled(&profile("cam-2.toml"), &around));
+}
+
+#[test]
+fn while_upnp_is_on_the_rules_of_a_camera_are_these() {
+    let window = UpnpWindow {
+        lan: "lan0".parse().expect("it is sound"),
+        outside: "ext0".parse().expect("it is sound"),
+        networks: vec!["192.168.7.0/24".parse().expect("it is sound")],
+        control: 61_000,
+        user: 912,
+    };
+    let around = Surroundings {
+        agent: Some(911),
+        upnp: Some(window),
+        ..home()
+    };
+    let open = compiled(&profile("cam-2.toml"), &around);
+    if can_run_nft() {
+        comes_back(&open);
+    }
+    insta::assert_snapshot!(open);
 }
 
 #[test]

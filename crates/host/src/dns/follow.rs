@@ -84,7 +84,7 @@ impl Forwarder {
             // Asked again while the addresses still hold.
             Ok(()) => judged.lifetime.saturating_sub(GRACE).max(FLOOR / 2),
             Err(error) => {
-                let why = super::chain(&error);
+                let why = crate::chain(&error);
                 self.tell_all(Event::NotAdmitted {
                     name: name.clone(),
                     why,

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
-use super::{Event, Forwarder, Inner, chain, lock};
+use super::{Event, Forwarder, Inner, lock};
+use crate::chain;
 use crate::netlink::flows::{Ends, Tuple};
 
 /// Larger than what we offer to receive, so that a resolver that ignores the offer is still understood.

@@ -11,6 +11,8 @@ use crate::surroundings::SurroundingsError;
 
 /// The shortest and the longest trial, in seconds.
 pub(super) const TRIAL: std::ops::RangeInclusive<u64> = 5..=3600;
+/// The shortest and the longest time that `UPnP` is on, in seconds.
+pub(super) const WINDOW: std::ops::RangeInclusive<u64> = 5..=86_400;
 
 /// Why the firewall is not as it was to be. Unless the text says otherwise, the rules from before are in force.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,9 @@ pub enum FirewallError {
     /// Nothing is on trial.
     #[error("no rules are on trial: {0}")]
     NoTrial(&'static str),
+    /// `UPnP` can not be on.
+    #[error("UPnP can not be switched on: {0}")]
+    Window(&'static str),
     /// There is nothing from before.
     #[error("there is nothing to go back to: no other rules were confirmed before these")]
     NothingBefore,

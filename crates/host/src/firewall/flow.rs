@@ -4,19 +4,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use stockade_controls::firewall::decide::{
-    AddressType, Decision, Probe, State, Way, World, allows, decide,
+    AddressType, Decision, Probe, State, Way, World, decide, opening_names,
 };
 use stockade_controls::firewall::names::MARK;
-use stockade_controls::firewall::policy::{Peer, Policy};
-use stockade_profile::{Direction, ServiceName};
+use stockade_controls::firewall::policy::Policy;
+use stockade_profile::{Direction, HostName, ServiceName};
 
 use crate::netlink::NetlinkError;
 use crate::netlink::flows::{Ends, Flow, Flows};
 use crate::netlink::routes::Routes;
 use crate::process::{Owner, Socket, owner};
 
-/// `IPS_DST_NAT`: the flow's destination was changed (`linux/netfilter/nf_conntrack_common.h`).
-const REDIRECTED: u32 = 0x20;
 /// The hop limit that most hosts send with (RFC 1700); no rule about flows looks at it.
 const HOP_LIMIT: u8 = 64;
 
@@ -74,8 +72,7 @@ fn stays(policy: &Policy, before: &[&Policy], world: &World, kind: &Kind, flow: 
                 mark: MARK,
                 ..probe.clone()
             };
-            flow.status & REDIRECTED != 0
-                || matches!(decide(policy, world, &ours), Decision::Allowed(_))
+            flow.is_redirected() || matches!(decide(policy, world, &ours), Decision::Allowed(_))
         }
         Decision::Refused(_) => was_a_name(policy, before, probe),
     }
@@ -84,24 +81,20 @@ fn stays(policy: &Policy, before: &[&Policy], world: &World, kind: &Kind, flow: 
 /// Whether a name may once have had the peer's address: some rule about a name opened such flows, and every rule about
 /// a name that did so still does.
 fn was_a_name(policy: &Policy, before: &[&Policy], probe: &Probe) -> bool {
-    let opened = |policy: &Policy| -> BTreeSet<String> {
-        let about_names = policy.allow.iter().filter_map(|allow| match &allow.peer {
-            Peer::Name(name) => {
-                let mut anywhere = allow.clone();
-                anywhere.peer = Peer::Any;
-                allows(&anywhere, &World::default(), probe).then(|| name.to_string())
-            }
-            Peer::Any | Peer::Networks(_) | Peer::Group(_) => None,
-        });
-        about_names.collect()
-    };
-    let then: BTreeSet<String> = before.iter().flat_map(|policy| opened(policy)).collect();
-    !then.is_empty() && then.is_subset(&opened(policy))
+    let opened = before
+        .iter()
+        .flat_map(|policy| opening_names(policy, probe));
+    let then: BTreeSet<HostName> = opened.collect();
+    !then.is_empty() && then.is_subset(&opening_names(policy, probe))
 }
 
 fn kind(flow: &Flow, own: &BTreeSet<IpAddr>, policy: &Policy) -> Kind {
     let tuple = &flow.original;
     let here = |address: IpAddr| own.contains(&address) || address.is_loopback();
+    // What came in by a mapping is answered by somebody else.
+    if here(tuple.destination) && flow.is_redirected() && !here(flow.reply.source) {
+        return Kind::Through;
+    }
     let direction = match (here(tuple.source), here(tuple.destination)) {
         (true, true) => return Kind::Inside,
         (true, false) => Direction::Out,
@@ -110,30 +103,21 @@ fn kind(flow: &Flow, own: &BTreeSet<IpAddr>, policy: &Policy) -> Kind {
         (false, false) if is_to_many(tuple.destination) => Direction::In,
         (false, false) => return Kind::Through,
     };
-    let (source_port, destination_port, icmp) = match tuple.ends {
-        Ends::Ports {
-            source,
-            destination,
-        } => (source, destination, None),
-        Ends::Icmp { kind, code, .. } => (0, 0, Some((kind, code))),
-        Ends::None => (0, 0, None),
+    let (peer, address) = match direction {
+        Direction::Out => (tuple.destination, tuple.source),
+        Direction::In => (tuple.source, tuple.destination),
     };
-    let (peer, address, port, source) = match direction {
-        Direction::Out => (
-            tuple.destination,
-            tuple.source,
-            source_port,
-            AddressType::Local,
-        ),
-        Direction::In => (
-            tuple.source,
-            tuple.destination,
-            destination_port,
-            AddressType::Unicast,
-        ),
+    let mut probe = question(flow, direction, peer);
+    probe.way.lan = policy.window.as_ref().is_some_and(|window| {
+        let mut networks = window.place.networks.iter();
+        networks.any(|network| network.contains(peer))
+    });
+    let port = match direction {
+        Direction::Out => probe.source_port,
+        Direction::In => probe.destination_port,
     };
     let asked = policy.allow.iter().any(|allow| allow.service.is_some());
-    let service = (asked && direction == Direction::Out)
+    probe.service = (asked && direction == Direction::Out)
         .then(|| {
             owner(&Socket {
                 protocol: tuple.protocol,
@@ -143,22 +127,39 @@ fn kind(flow: &Flow, own: &BTreeSet<IpAddr>, policy: &Policy) -> Kind {
         })
         .flatten()
         .and_then(|owner| service(policy, &owner));
-    Kind::Own(Probe {
+    Kind::Own(probe)
+}
+
+/// A flow as a question: may the device open it? `direction` is the device's, `peer` the other end.
+pub fn question(flow: &Flow, direction: Direction, peer: IpAddr) -> Probe {
+    let (source_port, destination_port, icmp) = match flow.original.ends {
+        Ends::Ports {
+            source,
+            destination,
+        } => (source, destination, None),
+        Ends::Icmp { kind, code, .. } => (0, 0, Some((kind, code))),
+        Ends::None => (0, 0, None),
+    };
+    let source = match direction {
+        Direction::Out => AddressType::Local,
+        Direction::In => AddressType::Unicast,
+    };
+    Probe {
         direction,
         peer,
-        protocol: tuple.protocol,
+        protocol: flow.original.protocol,
         source_port,
         destination_port,
         icmp,
         state: State::New,
         hop_limit: HOP_LIMIT,
         mark: 0,
-        service,
+        service: None,
         way: Way {
             source,
             ..Way::default()
         },
-    })
+    }
 }
 
 fn is_to_many(address: IpAddr) -> bool {

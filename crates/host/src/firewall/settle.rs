@@ -54,7 +54,10 @@ impl Firewall {
         }
         let settled = match pending {
             None => Settled::Quiet,
-            Some(pending) if Place::of(&held) == Some(rules::slot(pending.slot)) => {
+            Some(pending)
+                if pending.told.upnp.is_none()
+                    && Place::of(&held) == Some(rules::slot(pending.slot)) =>
+            {
                 let before = plan_of(state, Slot::Confirmed)?;
                 state.promote()?;
                 cut(&remembered(&pending, None)?, before.as_slice())?;
@@ -71,7 +74,10 @@ impl Firewall {
     /// Only the rules before the trial are left; what was opened under the others and they do not allow is cut.
     pub(super) fn end_trial(&self, state: &State, both: &Ruleset) -> Result<Cut, FirewallError> {
         self.put(both, &old_side(both))?;
-        let tried = plan_of(state, Slot::Pending)?;
+        // While UPnP was on, names were those of the confirmed rules; its interface may be gone by now.
+        let tried = state.read(Slot::Pending)?;
+        let tried = tried.filter(|it| it.told.upnp.is_none());
+        let tried = tried.map(|it| remembered(&it, None)).transpose()?;
         state.forget(Slot::Pending)?;
         let Some(confirmed) = plan_of(state, Slot::Confirmed)? else {
             return Ok(Cut::default());
@@ -93,7 +99,7 @@ pub(super) fn new_side(both: &Ruleset) -> Ruleset {
 }
 
 /// How long the kernel keeps the new rules; none if it went back already.
-fn time_left(ruleset: &Ruleset) -> Result<Option<Duration>, FirewallError> {
+pub(super) fn time_left(ruleset: &Ruleset) -> Result<Option<Duration>, FirewallError> {
     let mut sets = Sets::open()?;
     let mut least: Option<Duration> = None;
     for table in &ruleset.tables {

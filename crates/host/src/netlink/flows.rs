@@ -103,6 +103,11 @@ impl Flow {
     pub fn expected(&self) -> bool {
         self.status & 0x1 != 0
     }
+
+    /// Its destination was changed (`IPS_DST_NAT`).
+    pub fn is_redirected(&self) -> bool {
+        self.status & 0x20 != 0
+    }
 }
 
 /// Reads and cuts the kernel's connections.

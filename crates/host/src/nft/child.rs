@@ -36,7 +36,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Io(io::Error),
     TooSlow,
     TooMuch,
@@ -55,7 +55,7 @@ impl From<Errno> for Fault {
 }
 
 /// Runs a program to its end.
-pub(super) fn run(mut command: Command, bounds: Bounds) -> Result<Answer, Fault> {
+pub(crate) fn run(mut command: Command, bounds: Bounds) -> Result<Answer, Fault> {
     let deadline = Instant::now() + bounds.patience;
     let mut child = command
         .stdout(Stdio::piped())

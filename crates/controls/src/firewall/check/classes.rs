@@ -59,6 +59,11 @@ impl Tests {
         self.tests.keys().copied()
     }
 
+    /// Whether there are tests about a field.
+    pub(super) fn asks(&self, field: Field) -> bool {
+        self.tests.contains_key(&field)
+    }
+
     /// One value for each way of answering the tests about a field; the highest that it can have is `most`. A way that one of
     /// the `usual` values answers is answered by that one, and comes first.
     pub(super) fn values(&self, field: Field, most: u128, usual: &[u128]) -> Vec<u128> {

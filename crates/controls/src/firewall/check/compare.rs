@@ -6,11 +6,11 @@
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
-use stockade_profile::{Direction, Family, Network};
+use stockade_profile::{Direction, Family, InterfaceName, Network};
 
 use super::super::compile::name_set;
-use super::super::decide::{Decision, Probe, Reason, World, decide};
-use super::super::eval::{Machine, Outcome, Packet};
+use super::super::decide::{Decision, Leg, Passing, Probe, World, decide, pass};
+use super::super::eval::{Machine, Outcome, Packet, number};
 use super::super::nft::{Element, Family as TableFamily, Field, Ruleset, Value};
 use super::super::policy::Policy;
 use super::super::surroundings::Surroundings;
@@ -89,8 +89,7 @@ impl Judge<'_> {
             return Err(Stop::Unjudged(why));
         }
         let expected = match way {
-            // A device is no router: its own profile speaks of no packet that passes through it.
-            Way::Through => Decision::Refused(Reason::NoRule),
+            Way::Through => pass(self.policy.window.as_ref(), &self.passing(probe, packet)),
             Way::In | Way::Out => decide(self.policy, self.world, probe),
         };
         let outcome = self.machine.run(TableFamily::Inet, way.hooks(), packet);
@@ -110,6 +109,40 @@ impl Judge<'_> {
             Err(Stop::Differs(Box::new(
                 self.example(probe, packet, expected, got, &outcome),
             )))
+        }
+    }
+
+    /// The question as one about a packet that passes through.
+    fn passing(&self, probe: &Probe, packet: &Packet) -> Passing {
+        let place = self.policy.window.as_ref().map(|window| &window.place);
+        let leg = |field| {
+            let is = |name: Option<&InterfaceName>| {
+                name.is_some_and(|name| packet.get(field) == Some(number(name.as_str().as_bytes())))
+            };
+            if is(place.map(|it| &it.lan)) {
+                Leg::Lan
+            } else if is(place.map(|it| &it.outside)) {
+                Leg::Outside
+            } else {
+                Leg::Elsewhere
+            }
+        };
+        let to = match probe.family() {
+            Family::Ipv4 => Field::Ip4Destination,
+            Family::Ipv6 => Field::Ip6Destination,
+        };
+        let to = packet.get(to).unwrap_or_default();
+        Passing {
+            from: leg(Field::InputInterface),
+            to: leg(Field::OutputInterface),
+            source: probe.peer,
+            destination: super::questions::address(to, probe.family()),
+            protocol: probe.protocol,
+            source_port: probe.source_port,
+            destination_port: probe.destination_port,
+            icmp: probe.icmp.map(|(kind, _)| kind),
+            state: probe.state,
+            mapped: packet.get(Field::CtDnat) == Some(1),
         }
     }
 

@@ -11,7 +11,7 @@ use super::super::policy::Policy;
 use super::super::surroundings::Surroundings;
 use super::classes::Tests;
 use super::compare::Stop;
-use super::sources::{host, of_place, of_policy};
+use super::sources::{host, of_place, of_policy, of_window};
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,7 @@ const KNOWN: &[Field] = &[
     Field::InputInterface,
     Field::OutputInterface,
     Field::Mark,
+    Field::SocketUser,
     Field::EtherSource,
     Field::Ip4Source,
     Field::Ip4Destination,
@@ -68,6 +69,7 @@ const KNOWN: &[Field] = &[
     Field::Icmp6Code,
     Field::NdTarget,
     Field::CtState,
+    Field::CtDnat,
     Field::ReversePath,
     Field::SourceType,
     Field::DestinationType,
@@ -82,6 +84,8 @@ pub(super) struct Asked<'a> {
     way: Way,
     around: &'a Surroundings,
     services: Vec<(Option<ServiceName>, Option<CgroupPath>)>,
+    /// The interface that `UPnP` is on at.
+    lan: Option<u128>,
 }
 
 /// The part of a packet behind its IP header.
@@ -106,10 +110,12 @@ impl<'a> Asked<'a> {
                 "the rules ask for `{field}`, which ours never do here"
             ));
         }
+        // What passes through is asked about by the window alone.
         if way != Way::Through {
             of_policy(&mut tests, way.direction(), policy, world);
+            of_place(&mut tests, way.direction(), around);
         }
-        of_place(&mut tests, way.direction(), around);
+        of_window(&mut tests, way, policy);
         let mut services = vec![(None, None)];
         if way == Way::Out {
             let allow = policy
@@ -136,6 +142,10 @@ impl<'a> Asked<'a> {
             way,
             around,
             services,
+            lan: policy
+                .window
+                .as_ref()
+                .map(|it| number(it.place.lan.as_str().as_bytes())),
         })
     }
 
@@ -258,9 +268,16 @@ impl<'a> Asked<'a> {
                 if outward {
                     packet.set(Field::OutputInterface, *exit);
                 }
+                let near = if outward { *exit } else { *entry };
+                probe.way.lan = self.lan == Some(near);
+                // Only what comes in has a way back; and to what passes through the policy says the same.
+                let asked = match self.way {
+                    Way::In => true,
+                    Way::Out => false,
+                    Way::Through => self.tests.asks(Field::ReversePath),
+                };
                 for astray in [false, true] {
-                    // Only what comes in has a way back.
-                    if astray && !inward {
+                    if astray && !asked {
                         continue;
                     }
                     probe.way.astray = astray;
@@ -286,14 +303,37 @@ impl<'a> Asked<'a> {
             for (service, cgroup) in &self.services {
                 probe.service.clone_from(service);
                 packet.cgroup.clone_from(cgroup);
-                Self::routes(probe, packet, each)?;
+                self.users(probe, packet, each)?;
             }
         }
         Ok(())
     }
 
+    /// Whose it is, where a rule asks; and nobody's.
+    fn users(
+        &self,
+        probe: &mut Probe,
+        packet: &mut Packet,
+        each: &mut impl FnMut(&mut Probe, &mut Packet) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let users = match self.way {
+            Way::Out => self.tests.values(Field::SocketUser, V4, &[]),
+            Way::In | Way::Through => Vec::new(),
+        };
+        let asked = users.len() > 1;
+        for user in users.into_iter().filter(|_| asked) {
+            probe.way.user = u32::try_from(user).ok();
+            packet.set(Field::SocketUser, user);
+            self.routes(probe, packet, each)?;
+        }
+        probe.way.user = None;
+        packet.unset(Field::SocketUser);
+        self.routes(probe, packet, each)
+    }
+
     /// Whether it says itself how it is routed.
     fn routes(
+        &self,
         probe: &mut Probe,
         packet: &mut Packet,
         each: &mut impl FnMut(&mut Probe, &mut Packet) -> Result<(), Stop>,
@@ -309,6 +349,9 @@ impl<'a> Asked<'a> {
         each(probe, packet)?;
         probe.way.source_routed = true;
         for field in fields {
+            if self.way == Way::Through && !self.tests.asks(*field) {
+                continue;
+            }
             packet.set(*field, 1_u8);
             each(probe, packet)?;
             packet.set(*field, 0_u8);
@@ -380,7 +423,14 @@ impl<'a> Asked<'a> {
             probe.state = state;
             packet.set(Field::CtState, bits);
             self.redirected(probe, packet);
-            ask(probe, packet)?;
+            if self.way == Way::Through {
+                for mapped in self.tests.values(Field::CtDnat, 1, &[]) {
+                    packet.set(Field::CtDnat, mapped);
+                    ask(probe, packet)?;
+                }
+            } else {
+                ask(probe, packet)?;
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use stockade_profile::{Direction, Network, PortRange, Protocol};
+use stockade_profile::{Direction, InterfaceName, Network, PortRange, Protocol, Transport};
 
 use super::super::decide::{self, ERRORS4, ERRORS6, LINK_MESSAGES, World};
 use super::super::eval::{Span, number};
@@ -11,7 +11,7 @@ use super::super::nft::Field;
 use super::super::policy::{Peer, Policy};
 use super::super::surroundings::Surroundings;
 use super::classes::Tests;
-use super::questions::LO;
+use super::questions::{LO, Way};
 
 fn span(network: &Network) -> (bool, Span) {
     match network.address() {
@@ -105,6 +105,68 @@ pub(super) fn of_policy(tests: &mut Tests, direction: Direction, policy: &Policy
         among(tests, vec![span(network)]);
     }
     among(tests, names::known_networks().map(|it| span(&it)).collect());
+}
+
+/// What is asked about `UPnP` while it is on, and about plain services behind TLS fronts.
+pub(super) fn of_window(tests: &mut Tests, way: Way, policy: &Policy) {
+    let one = |number: u128| [(number, number)];
+    if way != Way::Through {
+        let local = policy.fronted.local.iter().flat_map(|(ports, _)| ports);
+        for port in policy.fronted.inward.iter().chain(local) {
+            tests.add(Field::TcpDestination, one((*port).into()));
+        }
+    }
+    if let (Way::Out, Some((_, agent))) = (way, &policy.fronted.local) {
+        tests.add(Field::SocketUser, one((*agent).into()));
+    }
+    let Some(window) = &policy.window else { return };
+    let place = &window.place;
+    let name = |name: &InterfaceName| one(number(name.as_str().as_bytes()));
+    let networks = || place.networks.iter().map(|it| span(it).1);
+    let igmp = Protocol::Igmp.number().map(|it| (it.into(), it.into()));
+    match way {
+        Way::In => {
+            tests.add(Field::InputInterface, name(&place.lan));
+            tests.add(Field::Ip4Source, networks());
+            tests.add(Field::UdpDestination, one(decide::SSDP.into()));
+            tests.add(Field::TcpDestination, one(place.control.into()));
+            tests.add(Field::L4Proto, igmp);
+        }
+        Way::Out => {
+            tests.add(Field::SocketUser, one(place.user.into()));
+            tests.add(Field::OutputInterface, name(&place.lan));
+            tests.add(Field::Ip4Destination, networks());
+            tests.add(
+                Field::Ip4Destination,
+                one(decide::SSDP_GROUP.to_bits().into()),
+            );
+            tests.add(Field::Ip4Destination, [(0xe000_0000, 0xefff_ffff)]);
+            tests.add(Field::UdpSource, one(decide::SSDP.into()));
+            tests.add(Field::UdpDestination, one(decide::SSDP.into()));
+            tests.add(Field::L4Proto, igmp);
+        }
+        Way::Through => {
+            tests.add(Field::CtDnat, one(1));
+            for field in [Field::InputInterface, Field::OutputInterface] {
+                tests.add(field, name(&place.lan));
+                tests.add(field, name(&place.outside));
+            }
+            for field in [Field::Ip4Source, Field::Ip4Destination] {
+                tests.add(field, networks());
+            }
+            for (transport, fields) in [
+                (Transport::Tcp, [Field::TcpSource, Field::TcpDestination]),
+                (Transport::Udp, [Field::UdpSource, Field::UdpDestination]),
+            ] {
+                let ports = window.ports(transport);
+                let ports = ports.iter().map(|it| (u128::from(*it), u128::from(*it)));
+                for field in fields {
+                    tests.add(field, ports.clone());
+                }
+            }
+            tests.add(Field::IcmpType, ERRORS4.map(|it| (it.into(), it.into())));
+        }
+    }
 }
 
 /// The tests of `decide` that are about the place and not about the policy.

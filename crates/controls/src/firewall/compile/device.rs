@@ -17,6 +17,7 @@ use super::link::{
     advertised, arp_rules, arp_table, errors, established, foreign_sources, frame_hooks,
     frame_rules, link_messages, link_rules, source_routes,
 };
+use super::window;
 use super::{LOG_GROUP, Slot, TABLE, accept, base, chain, goto, named, refusal};
 
 /// All of a device's tables, in one of the two slots.
@@ -63,10 +64,14 @@ impl Writer<'_> {
         let (input, more) = self.input();
         chains.extend(input);
         sets.extend(more);
-        chains.push(chain(
-            self.name("forward"),
-            vec![Rule::new([goto(&self.name("forward_refused"))])],
-        ));
+        let mut forward = Vec::new();
+        if let Some(window) = &self.policy.window {
+            forward = window::forward(window);
+            let refused = self.name("out_refused");
+            chains.push(window::daemon(window, self.name("upnp"), &refused));
+        }
+        forward.push(Rule::new([goto(&self.name("forward_refused"))]));
+        chains.push(chain(self.name("forward"), forward));
         let (output, more) = self.output();
         chains.extend(output);
         sets.extend(more);
@@ -118,6 +123,8 @@ impl Writer<'_> {
         rules.push(Rule::new([unicast, goto(&spoofed)]));
         rules.push(established());
         rules.extend(errors(&refused));
+        rules.extend(window::fronts_in(&self.policy.fronted, &refused));
+        rules.extend(self.policy.window.iter().flat_map(window::input));
         let (allowed, sets) = self.allowed(Direction::In, &refused);
         rules.extend(allowed);
         rules.push(Rule::new([goto(&refused)]));
@@ -153,7 +160,12 @@ impl Writer<'_> {
         let link = self.name("out_link");
         // A question that goes to our forwarder has its new destination here, but still its old interface.
         let here = Statement::is(Field::DestinationType, [Value::number(2_u32)]);
-        let mut rules = vec![Rule::new([here, accept()])];
+        let mut rules = Vec::new();
+        if let Some(window) = &self.policy.window {
+            rules.push(window::to_daemon(window, &self.name("upnp")));
+        }
+        rules.extend(window::fronts_here(&self.policy.fronted, &refused));
+        rules.push(Rule::new([here, accept()]));
         rules.extend(source_routes(&refused));
         rules.push(Rule::new([link_messages(), goto(&link)]));
         rules.push(Rule::new([
@@ -163,6 +175,7 @@ impl Writer<'_> {
         rules.extend(foreign_sources(&spoofed));
         rules.push(established());
         rules.extend(errors(&refused));
+        rules.extend(self.policy.window.iter().map(window::output));
         let (allowed, sets) = self.allowed(Direction::Out, &refused);
         rules.extend(allowed);
         rules.push(Rule::new([goto(&refused)]));

@@ -58,6 +58,15 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     }
 }
 
+/// Whether a name may open the firewall for an address: a public name for public ones, a local one for private ones too.
+pub fn may_stand_for(name: &HostName, address: IpAddr) -> bool {
+    match kind(address) {
+        Kind::Public => true,
+        Kind::Private => is_local_name(name),
+        Kind::Never => false,
+    }
+}
+
 /// Whether a network is somebody's own from its first address to its last; `any` and wide networks are not.
 pub(super) fn is_inside(network: Network) -> bool {
     let last = match network.address() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_wire::dns::{Data, INTERNET, Message, Name, Record, rcode};
 
-use super::address::{Kind, is_local_name, kind};
+use super::address::{Kind, kind, may_stand_for};
 use super::question::{Family, HEADER, Question};
 use super::{CEILING, MOST_ADDRESSES, MOST_ALIASES, Rights, lifetime};
 
@@ -151,15 +151,13 @@ impl Question {
 
     /// Which addresses of an answer the client may have, and its reply with just these.
     pub fn judge(&self, answer: &Answer, rights: &Rights) -> Judged {
-        let local = is_local_name(&self.name);
         let (mut passed, mut admit, mut rebinding) = (Vec::new(), Vec::new(), Vec::new());
         for (address, _) in &answer.addresses {
             match kind(*address) {
-                Kind::Public => admit.push(*address),
-                Kind::Private if local => admit.push(*address),
+                _ if may_stand_for(&self.name, *address) => admit.push(*address),
                 // The profile opens the address by itself: the name adds no right to that, so nothing is admitted.
                 Kind::Private if rights.opens(*address) => (),
-                Kind::Private | Kind::Never => {
+                Kind::Public | Kind::Private | Kind::Never => {
                     rebinding.push(*address);
                     continue;
                 }

@@ -3,6 +3,8 @@
 //! Everything that the profile does not name is refused anyway. The list is for profiles that open whole networks: there, these
 //! addresses stay shut unless a rule names the address itself; and it lets an event say what was tried.
 
+use std::sync::LazyLock;
+
 use stockade_profile::Network;
 
 use super::address::is_under;
@@ -18,7 +20,8 @@ pub struct KnownResolver {
     pub networks: &'static [&'static str],
 }
 
-// Each operator's own pages say these (looked up in 2026-11); short rather than complete, see docs/names.md.
+// The pages named are where each operator says so; written from memory, not checked against them. Short rather than complete, see
+// docs/names.md.
 const KNOWN: &[KnownResolver] = &[
     // developers.cloudflare.com/1.1.1.1/ip-addresses and /encryption/dns-over-https
     KnownResolver {
@@ -238,10 +241,14 @@ pub fn known_resolvers() -> &'static [KnownResolver] {
 
 /// Every network of the list.
 pub fn known_networks() -> impl Iterator<Item = Network> {
-    KNOWN
-        .iter()
-        .flat_map(|resolver| resolver.networks)
-        .filter_map(|network| network.parse().ok())
+    // Asked for at each packet of a comparison: millions of times.
+    static NETWORKS: LazyLock<Vec<Network>> = LazyLock::new(|| {
+        let networks = KNOWN.iter().flat_map(|resolver| resolver.networks);
+        networks
+            .filter_map(|network| network.parse().ok())
+            .collect()
+    });
+    NETWORKS.iter().copied()
 }
 
 /// Whether a name, in lower case, is one at which a public resolver is reached.

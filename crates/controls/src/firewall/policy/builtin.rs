@@ -201,7 +201,12 @@ fn echo(around: &Surroundings, side: Side) -> Vec<Allow> {
         .collect()
 }
 
-fn rule(name: &'static str, direction: Direction, peer: Peer, traffic: Traffic) -> Allow {
+pub(super) fn rule(
+    name: &'static str,
+    direction: Direction,
+    peer: Peer,
+    traffic: Traffic,
+) -> Allow {
     Allow {
         id: RuleId::Builtin(name),
         direction,

@@ -7,8 +7,8 @@ use stockade_profile::{
     Traffic,
 };
 
-use super::builtin::{builtins, hosts, link_local};
-use super::{Allow, Peer, Policy, RuleId, Service, Side, Unmet};
+use super::builtin::{builtins, hosts, link_local, rule};
+use super::{Allow, Fronted, Peer, Policy, RuleId, Service, Side, Unmet, Window};
 use crate::firewall::surroundings::{Group, Maker, Surroundings, Url};
 
 /// The classes of controllers that need no setting (RFC 8520 §17.7), and the one that real files use beside them.
@@ -28,6 +28,13 @@ impl Policy {
             unmet: Vec::new(),
             forwarded: around.forwarder.is_some(),
             direct: Vec::new(),
+            window: (side == Side::Device)
+                .then(|| Window::of(profile, around))
+                .flatten(),
+            fronted: match side {
+                Side::Device => Fronted::of(profile, around),
+                Side::Guard => Fronted::default(),
+            },
         };
         let place = Place {
             profile,
@@ -102,6 +109,8 @@ impl Policy {
             unmet: Vec::new(),
             forwarded: around.forwarder.is_some(),
             direct: Vec::new(),
+            window: None,
+            fronted: Fronted::default(),
         }
     }
 
@@ -248,15 +257,8 @@ pub fn groups_of(profile: &Profile) -> Vec<Group> {
 /// A flow out, by a rule of ours.
 fn own_rule(name: &'static str, peer: Peer, traffic: Traffic, why: String) -> Allow {
     Allow {
-        id: RuleId::Builtin(name),
-        direction: Direction::Out,
-        peer,
-        traffic,
-        service: None,
-        on_link: false,
-        mark: None,
-        literal: false,
         why,
+        ..rule(name, Direction::Out, peer, traffic)
     }
 }
 

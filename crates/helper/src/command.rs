@@ -1,0 +1,87 @@
+//! Commands of the gateway: each once, in their order, in time, for this device.
+
+use std::sync::Arc;
+
+use stockade_api::helper::{Answer, Refusal, Refused, UpdateRequest, Weight, Which};
+use stockade_api::signed::{Command, Order, SignedError};
+
+use crate::device::Device;
+use crate::events::By;
+use crate::mend::Tell;
+use crate::refusal::refused;
+
+/// A gateway's clock may be this much ahead, in seconds.
+const AHEAD: u64 = 24 * 60 * 60;
+
+impl Device {
+    /// Does what a signed command says. Its number is on disk before anything is done.
+    pub(crate) fn command(
+        self: &Arc<Self>,
+        signed: &[u8],
+        tell: Tell<'_>,
+    ) -> Result<Answer, Refused> {
+        let command = Command::verify(signed, &self.trusted()?)
+            .map_err(|why: SignedError| refused(Refusal::Signature, why.to_string(), ""))?;
+        if command.device != self.settings.device {
+            let why = format!("this command is for `{}`", command.device.escape_debug());
+            return Err(refused(Refusal::Signature, why, ""));
+        }
+        // While something else goes on it can not be done: its number must not be used up by that.
+        if matches!(
+            command.order,
+            Order::Apply | Order::Undo | Order::UpnpOff | Order::ClearTamper { .. }
+        ) {
+            drop(self.work()?);
+        }
+        let now = self.now();
+        self.count(|numbers| {
+            if command.number <= numbers.command {
+                let why = format!("command {} was done before", command.number);
+                return Err(refused(Refusal::Stale, why, ""));
+            }
+            if command.expires <= now {
+                let why = format!("command {} is out of date", command.number);
+                return Err(refused(Refusal::Stale, why, ""));
+            }
+            if command.expires < command.issued || command.expires - command.issued > MOST_LIFE {
+                let why = format!("command {} would be good for too long", command.number);
+                return Err(refused(Refusal::Stale, why, ""));
+            }
+            numbers.command = command.number;
+            // Who may sign may say what time it is, within reason.
+            numbers.seen = numbers
+                .seen
+                .max(command.issued.min(now.saturating_add(AHEAD)));
+            Ok(())
+        })?;
+        let says = format!("Command {}: {}", command.number, spoken(&command.order));
+        self.note(Weight::Change, By::Gateway, "command", &says);
+        match command.order {
+            Order::Apply => self.apply(None, By::Gateway, tell),
+            Order::Undo => self.undo(Which::Last, By::Gateway, tell),
+            Order::AssessNow { nonce } => self.evidence(Some(nonce), true),
+            Order::UpnpOff => self.upnp_off(By::Gateway),
+            Order::Renew => Ok(Answer::Renew),
+            Order::ClearTamper { reason } => self.clear_tamper(&reason, By::Gateway),
+            Order::Update { version } => {
+                let version = Some(version);
+                self.update(UpdateRequest::Install { version }, By::Gateway)
+            }
+        }
+    }
+}
+
+/// The longest life of a command, in seconds: weeks offline, and back.
+const MOST_LIFE: u64 = 90 * 24 * 60 * 60;
+
+fn spoken(order: &Order) -> &'static str {
+    match order {
+        Order::Apply => "mend what is found",
+        Order::Undo => "take back what was applied last",
+        Order::AssessNow { .. } => "look again and send evidence",
+        Order::UpnpOff => "switch UPnP off",
+        Order::Renew => "renew the certificate",
+        Order::ClearTamper { .. } => "clear that its case was opened",
+        Order::Update { .. } => "update the system",
+    }
+}

@@ -1,0 +1,86 @@
+//! The signed profile: which one is in force, and what may take its place.
+
+use std::path::PathBuf;
+
+use stockade_api::helper::{Answer, Refusal, Refused, Weight};
+use stockade_profile::{Verified, VerifyError, may_replace, verify};
+
+use crate::device::Device;
+use crate::events::By;
+use crate::files;
+use crate::refusal::{failed, refused};
+
+impl Device {
+    fn profile_file(&self) -> PathBuf {
+        self.places.helper_state().join("profile.cose")
+    }
+
+    /// Reads the profile that is installed. Its signature is checked at each start: a key that root took away counts no more.
+    pub(crate) fn load_profile(&self) {
+        let read = files::read(&self.profile_file());
+        let known = read.map_err(|why| failed(&why)).and_then(|bytes| {
+            let verified = bytes.map(|bytes| self.verified(&bytes)).transpose()?;
+            Ok(verified.map(Verified::into_profile))
+        });
+        match known {
+            Ok(Some(profile)) => self.set_profile(profile),
+            Ok(None) => (),
+            Err(why) => self.trouble("profile", &why.why),
+        }
+    }
+
+    fn verified(&self, signed: &[u8]) -> Result<Verified, Refused> {
+        let verified = verify(signed, &self.trusted()?).map_err(|why| {
+            let next = match why {
+                VerifyError::UnknownKey(_) => "who may sign is in /etc/stockade/trust",
+                _ => "",
+            };
+            refused(Refusal::Signature, why.to_string(), next)
+        })?;
+        let model = verified.profile().device.model.to_string();
+        if model != self.settings.model {
+            return Err(refused(
+                Refusal::Signature,
+                format!(
+                    "this profile is for the model `{model}`, and this device is a `{}`",
+                    self.settings.model
+                ),
+                "",
+            ));
+        }
+        Ok(verified)
+    }
+
+    /// Takes a signed profile: on disk first, then in force.
+    pub(crate) fn install_profile(&self, signed: &[u8], by: By) -> Result<Answer, Refused> {
+        let verified = self.verified(signed)?;
+        let _work = self.work()?;
+        let new = verified.into_profile();
+        let version = new.device.version;
+        let installed = self.profile();
+        if let Some(installed) = &installed {
+            may_replace(installed, &new)
+                .map_err(|why| refused(Refusal::Stale, why.to_string(), ""))?;
+        }
+        let known = installed.is_some_and(|it| it.device.version == version);
+        if !known {
+            files::put(&self.profile_file(), signed).map_err(|why| failed(&why))?;
+            self.set_profile(new);
+            self.mended("profile");
+            let says = format!("The profile is now version {version}");
+            self.note(Weight::Change, by, "profile", &says);
+        }
+        let trial = match self.settle_firewall() {
+            Ok(trial) => trial,
+            Err(why) => {
+                self.trouble("firewall", &why.why);
+                None
+            }
+        };
+        Ok(Answer::Installed {
+            version,
+            known,
+            trial,
+        })
+    }
+}

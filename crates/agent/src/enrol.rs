@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -15,6 +18,8 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use stockade_api::attest::{Introduction, Welcome};
+use stockade_api::signed::Evidence;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
@@ -26,22 +31,21 @@ use crate::trust::{self, Fingerprint};
 const MAX_ANSWER: usize = 256 * 1024;
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where the gateway's signing key is told.
+pub(crate) const SIGNER: &str = "/.well-known/stockade/signer";
 
 /// Why a device could not enrol.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// The server could not be reached or went away.
     #[error("cannot reach the enrolment server at {0}")]
-    Unreachable(SocketAddr, #[source] std::io::Error),
+    Unreachable(Server, #[source] std::io::Error),
     /// The conversation broke.
     #[error("the enrolment server at {0} does not speak HTTP as expected")]
-    Http(
-        SocketAddr,
-        #[source] Box<dyn std::error::Error + Send + Sync>,
-    ),
+    Http(Server, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// Too slow.
     #[error("the enrolment server at {0} did not answer in time")]
-    Slow(SocketAddr),
+    Slow(Server),
     /// The server said no.
     #[error("the enrolment server refused: {status}: {text}")]
     Refused {
@@ -65,6 +69,9 @@ pub enum EnrolError {
     /// TLS settings that do not fit.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
+    /// The key is none that signs evidence.
+    #[error("the device's key can not sign")]
+    Sign,
     /// Keys could not be kept.
     #[error("cannot keep the device's key")]
     Keep(#[source] std::io::Error),
@@ -73,8 +80,52 @@ pub enum EnrolError {
     Damaged(PathBuf),
 }
 
+/// A server by its name or address, and its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// A host name or an address: what its certificate has to say.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Server {
+    /// Connects, to the first of its addresses that answers.
+    pub async fn dial(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect((self.host.as_str(), self.port)).await
+    }
+
+    /// What its certificate has to say.
+    pub fn name(&self) -> std::io::Result<ServerName<'static>> {
+        let wrong = |_| std::io::Error::new(std::io::ErrorKind::InvalidInput, "no host name");
+        ServerName::try_from(self.host.clone()).map_err(wrong)
+    }
+}
+
+impl From<SocketAddr> for Server {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// What a device is told by its operator.
-#[derive(Debug)]
+#[expect(
+    missing_debug_implementations,
+    reason = "the code is a secret, and not printed by accident"
+)]
 pub struct Invitation {
     /// Where the enrolment server listens.
     pub est: SocketAddr,
@@ -106,6 +157,27 @@ impl Identity {
         Ok(Arc::new(trust::client_config(&self.ca, identity)?))
     }
 
+    /// Has evidence signed by the key of this certificate.
+    pub fn evidence(&self, evidence: &Evidence) -> Result<Vec<u8>, EnrolError> {
+        let key = self.key.secret_der();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key)
+            .map_err(|_| EnrolError::Sign)?;
+        let shown = self.chain.first().ok_or(EnrolError::Sign)?;
+        let shown = digest(&SHA256, shown);
+        let named = shown.as_ref().try_into().map_err(|_| EnrolError::Sign)?;
+        evidence.sign_with(named, |bytes| {
+            let signature = key.sign(&SystemRandom::new(), bytes);
+            let signature = signature.map_err(|_| EnrolError::Sign)?;
+            Ok(signature.as_ref().to_vec())
+        })
+    }
+
+    /// The key by which the gateway signs profiles and commands, in PEM: believed because the gateway's CA is known.
+    pub async fn signer(&self, est: SocketAddr) -> Result<Bytes, EnrolError> {
+        let tls = Arc::new(trust::client_config(&self.ca, None)?);
+        fetch(&Server::from(est), tls, SIGNER).await
+    }
+
     /// What an earlier [`enrol`] kept in `dir`; `None` if there was none.
     pub fn load(dir: &Path) -> Result<Option<Self>, EnrolError> {
         let path = dir.join("device.pem");
@@ -134,40 +206,85 @@ impl Identity {
 /// Makes a key, has it certified (`/cacerts`, `/simpleenroll`), and keeps the result in `dir`. The key never
 /// leaves this machine.
 pub async fn enrol(invitation: &Invitation, dir: &Path) -> Result<Identity, EnrolError> {
-    let ca = fetch_ca(invitation.est, invitation.ca).await?;
+    let server = Server::from(invitation.est);
+    let ca = fetch_ca(&server, |ca| invitation.ca.is_of(ca)).await?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     // RFC 7030 §4.2.1: the subject is the server's to decide; ours is empty.
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     let csr = params.serialize_request(&key)?;
-
-    let password =
-        Zeroizing::new(STANDARD.encode(format!("{}:{}", invitation.id, *invitation.code)));
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/.well-known/est/simpleenroll")
-        .header(header::CONTENT_TYPE, "application/pkcs10")
-        .header("content-transfer-encoding", "base64")
-        .header(header::AUTHORIZATION, format!("Basic {}", *password))
-        .body(Full::new(Bytes::from(STANDARD.encode(csr.der()))));
-    let tls = trust::client_config(&ca, None)?;
-    let answer = ask(invitation.est, tls, request).await?;
-    let certificate = der::certificates(&decode(&answer)?)?;
+    let code = Some((invitation.id.as_str(), invitation.code.as_str()));
+    let tls = Arc::new(trust::client_config(&ca, None)?);
+    let certificate = certify(&server, tls, "simpleenroll", csr.der(), code).await?;
     keep(dir, &key, &certificate, &ca)?;
     Identity::load(dir)?.ok_or_else(|| EnrolError::Damaged(dir.to_owned()))
 }
 
+/// Has a request granted: by a one-time code (RFC 7030 §4.2.1), or by the certificate that the TLS settings show (§4.2.2).
+pub(crate) async fn certify(
+    server: &Server,
+    tls: Arc<ClientConfig>,
+    operation: &str,
+    csr: &[u8],
+    code: Option<(&str, &str)>,
+) -> Result<Vec<CertificateDer<'static>>, EnrolError> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("/.well-known/est/{operation}"))
+        .header(header::CONTENT_TYPE, "application/pkcs10")
+        .header("content-transfer-encoding", "base64");
+    if let Some((id, code)) = code {
+        let text = Zeroizing::new(format!("{id}:{code}"));
+        let password = Zeroizing::new(STANDARD.encode(text.as_bytes()));
+        request = request.header(header::AUTHORIZATION, format!("Basic {}", *password));
+    }
+    let request = request.body(Full::new(Bytes::from(STANDARD.encode(csr))));
+    let answer = ask(server, tls, request).await?;
+    Ok(der::certificates(&decode(&answer)?)?)
+}
+
 /// RFC 7030 §4.1.1: the CA certificates, taken over a provisional connection and believed only because one of
-/// them has the fingerprint that came another way.
-async fn fetch_ca(est: SocketAddr, ca: Fingerprint) -> Result<CertificateDer<'static>, EnrolError> {
-    let request = Request::builder()
-        .uri("/.well-known/est/cacerts")
-        .body(Full::new(Bytes::new()));
-    let answer = ask(est, trust::provisional_config()?, request).await?;
+/// them is known another way.
+pub(crate) async fn fetch_ca(
+    server: &Server,
+    is_it: impl Fn(&CertificateDer<'_>) -> bool,
+) -> Result<CertificateDer<'static>, EnrolError> {
+    let tls = Arc::new(trust::provisional_config()?);
+    let answer = ask(server, tls, get("/.well-known/est/cacerts")).await?;
     der::certificates(&decode(&answer)?)?
         .into_iter()
-        .find(|certificate| ca.is_of(certificate))
+        .find(is_it)
         .ok_or(EnrolError::WrongCa)
+}
+
+/// Makes the device's TPM known to the gateway (`docs/attestation.md`), as the device that the TLS settings show.
+pub(crate) async fn introduce(
+    server: &Server,
+    tls: Arc<ClientConfig>,
+    introduction: &Introduction,
+) -> Result<Welcome, EnrolError> {
+    let wrong = |error: serde_json::Error| EnrolError::Http(server.clone(), error.into());
+    let body = serde_json::to_vec(introduction).map_err(wrong)?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/.well-known/stockade/attest")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)));
+    let answer = ask(server, tls, request).await?;
+    serde_json::from_slice(&answer).map_err(wrong)
+}
+
+/// Fetches a text from the enrolment port.
+pub(crate) async fn fetch(
+    server: &Server,
+    tls: Arc<ClientConfig>,
+    path: &str,
+) -> Result<Bytes, EnrolError> {
+    ask(server, tls, get(path)).await
+}
+
+fn get(path: &str) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    Request::builder().uri(path).body(Full::new(Bytes::new()))
 }
 
 fn decode(answer: &[u8]) -> Result<Vec<u8>, EnrolError> {
@@ -180,22 +297,22 @@ fn decode(answer: &[u8]) -> Result<Vec<u8>, EnrolError> {
 }
 
 async fn ask(
-    server: SocketAddr,
-    tls: ClientConfig,
+    server: &Server,
+    tls: Arc<ClientConfig>,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<Bytes, EnrolError> {
     match tokio::time::timeout(PATIENCE, Box::pin(exchange(server, tls, request))).await {
         Ok(answer) => answer,
-        Err(_) => Err(EnrolError::Slow(server)),
+        Err(_) => Err(EnrolError::Slow(server.clone())),
     }
 }
 
 async fn exchange(
-    server: SocketAddr,
-    tls: ClientConfig,
+    server: &Server,
+    tls: Arc<ClientConfig>,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<Bytes, EnrolError> {
-    let http = |e: Box<dyn std::error::Error + Send + Sync>| EnrolError::Http(server, e);
+    let http = |e: Box<dyn std::error::Error + Send + Sync>| EnrolError::Http(server.clone(), e);
     let mut request = request.map_err(|e| http(e.into()))?;
     let host = server
         .to_string()
@@ -203,10 +320,10 @@ async fn exchange(
         .map_err(|_| EnrolError::WrongCa)?;
     request.headers_mut().insert(header::HOST, host);
 
-    let unreachable = |e| EnrolError::Unreachable(server, e);
-    let tcp = TcpStream::connect(server).await.map_err(unreachable)?;
-    let name = ServerName::IpAddress(server.ip().into());
-    let tls = TlsConnector::from(Arc::new(tls))
+    let unreachable = |e| EnrolError::Unreachable(server.clone(), e);
+    let tcp = server.dial().await.map_err(unreachable)?;
+    let name = server.name().map_err(unreachable)?;
+    let tls = TlsConnector::from(tls)
         .connect(name, tcp)
         .await
         .map_err(unreachable)?;
@@ -269,7 +386,7 @@ fn keep(
 }
 
 /// A certificate in PEM (RFC 7468 §5).
-fn pem_of(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn pem_of(certificate: &CertificateDer<'_>) -> String {
     let encoded = STANDARD.encode(certificate);
     let mut out = "-----BEGIN CERTIFICATE-----\n".to_owned();
     for line in encoded.as_bytes().chunks(64) {

@@ -84,8 +84,32 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let lost = |e| SessionError::Connection(peer, e);
         let tcp = dial(peer, source).await.map_err(lost)?;
-        tcp.set_nodelay(true).map_err(lost)?;
         let name = ServerName::IpAddress(peer.ip().into());
+        Self::over(tcp, peer, name, tls, (client_id, keep_alive)).await
+    }
+
+    /// The same, by the gateway's name.
+    pub async fn connect_to(
+        peer: SocketAddr,
+        name: ServerName<'static>,
+        tls: Arc<ClientConfig>,
+        client_id: &str,
+        keep_alive: u16,
+    ) -> Result<Self, SessionError> {
+        let lost = |e| SessionError::Connection(peer, e);
+        let tcp = dial(peer, None).await.map_err(lost)?;
+        Self::over(tcp, peer, name, tls, (client_id, keep_alive)).await
+    }
+
+    async fn over(
+        tcp: TcpStream,
+        peer: SocketAddr,
+        name: ServerName<'static>,
+        tls: Arc<ClientConfig>,
+        (client_id, keep_alive): (&str, u16),
+    ) -> Result<Self, SessionError> {
+        let lost = |e| SessionError::Connection(peer, e);
+        tcp.set_nodelay(true).map_err(lost)?;
         let stream = TlsConnector::from(tls)
             .connect(name, tcp)
             .await

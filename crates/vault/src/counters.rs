@@ -16,10 +16,14 @@ const OTHERS: &str = "(others)";
 /// Why a message was refused as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// What the bus held is not a telemetry record.
+    /// What the bus held is not a message as this version prepares it.
     NotARecord,
-    /// A newer gateway wrote the record.
-    NewerRecord,
+    /// What the bus held was changed, or sealed with a key that is gone.
+    Unreadable,
+    /// Its device was erased after it was sent.
+    Erased,
+    /// The keys of its device are damaged.
+    NoKey,
     /// There is no profile for the model.
     UnknownModel,
     /// The model's profile has no such data set.
@@ -37,7 +41,9 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotARecord => "not a telemetry record",
-            Self::NewerRecord => "a record of a newer version",
+            Self::Unreadable => "changed on the bus, or its key is gone",
+            Self::Erased => "its device was erased",
+            Self::NoKey => "the keys of its device are damaged",
             Self::UnknownModel => "unknown model",
             Self::UnknownSchema => "unknown data set",
             Self::NeitherJsonNorCbor => "neither a JSON object nor a CBOR map",
@@ -65,36 +71,39 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn refuse(&mut self, why: Refusal) {
-        count(&mut self.refused, why.as_str());
+    pub(crate) fn refuse(&mut self, why: Refusal, messages: u64) {
+        count(&mut self.refused, why.as_str(), messages);
+    }
+
+    /// The name by which a lost field is counted: those that no profile named come from a device, which could send people's.
+    pub(crate) fn name(field: &str, why: Dropped) -> &str {
+        let plain =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        if why == Dropped::Unnamed && (field.len() > MAX_NAME || !field.chars().all(plain)) {
+            OTHERS
+        } else {
+            field
+        }
     }
 
     pub(crate) fn drop(&mut self, field: &str, why: Dropped) {
         match why {
             Dropped::Unnamed => {
-                let plain = |c: char| {
-                    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')
-                };
-                let known = self.unnamed.contains_key(field);
-                let fits = field.len() <= MAX_NAME
-                    && field.chars().all(plain)
-                    && self.unnamed.len() < MAX_UNNAMED;
-                count(
-                    &mut self.unnamed,
-                    if known || fits { field } else { OTHERS },
-                );
+                let fits = self.unnamed.contains_key(field) || self.unnamed.len() < MAX_UNNAMED;
+                let name = if fits { Self::name(field, why) } else { OTHERS };
+                count(&mut self.unnamed, name, 1);
             }
-            Dropped::ByProfile => count(&mut self.dropped, field),
-            Dropped::WrongShape => count(&mut self.wrong_shape, field),
-            Dropped::Sealed => count(&mut self.sealed, field),
+            Dropped::ByProfile => count(&mut self.dropped, field, 1),
+            Dropped::WrongShape => count(&mut self.wrong_shape, field, 1),
+            Dropped::Sealed => count(&mut self.sealed, field, 1),
         }
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+fn count(counts: &mut BTreeMap<String, u64>, name: &str, times: u64) {
     if let Some(count) = counts.get_mut(name) {
-        *count += 1;
+        *count = count.saturating_add(times);
     } else {
-        counts.insert(name.to_owned(), 1);
+        counts.insert(name.to_owned(), times);
     }
 }

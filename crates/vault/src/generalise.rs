@@ -22,6 +22,8 @@ pub(crate) fn generalise(value: &Value, to: Generalisation) -> Option<Value> {
         }
         Generalisation::Distance(cell) => place(value, f64::from(cell.metres())),
         Generalisation::Step(step) => number(value, step.millionths()),
+        // The hierarchy is the field's: without it there is nothing that a value could become.
+        Generalisation::Level(_) => None,
     }
 }
 
@@ -108,6 +110,9 @@ fn number(value: &Value, millionths: u64) -> Option<Value> {
             Some(Value::Float(floored as f64 / 1e6))
         }
         Value::Float(number) => {
+            if !number.is_finite() {
+                return None;
+            }
             let scaled = number * 1e6;
             if scaled.abs() >= EXACT {
                 // Already coarser than a millionth: whole steps of it, as far as a double tells them apart.

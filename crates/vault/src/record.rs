@@ -1,12 +1,9 @@
 //! A record as it is stored and shown.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use time::{Date, OffsetDateTime};
 
 use crate::value::Fields;
-
-/// The version written here.
-const VERSION: u8 = 1;
 
 /// One treated message.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,72 +21,52 @@ pub struct StoredRecord {
     pub withheld: Vec<String>,
 }
 
-/// The same in the store; its number and data set are in the key.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    v: u8,
-    /// Days since 1970.
-    day: i64,
-    fields: Fields,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    withheld: Vec<String>,
-}
-
 const DAY: i64 = 86_400;
 
-impl StoredRecord {
-    /// The day for a record that is stored `now`, no finer than the step (in seconds) of its time.
-    pub(crate) fn day(now: OffsetDateTime, step: Option<u64>) -> i64 {
-        let step = step
-            .and_then(|step| i64::try_from(step).ok())
-            .unwrap_or(DAY)
-            .max(DAY);
-        let seconds = now.unix_timestamp();
-        (seconds - seconds.rem_euclid(step)).div_euclid(DAY)
-    }
+/// The day since 1970 for a record that is stored `now`, no finer than `step` days.
+pub(crate) fn day(now: OffsetDateTime, step: u16) -> i32 {
+    let days = now.unix_timestamp().div_euclid(DAY);
+    let days = days - days.rem_euclid(i64::from(step.max(1)));
+    i32::try_from(days).unwrap_or(i32::MAX)
+}
 
-    pub(crate) fn encode(day: i64, fields: Fields, withheld: Vec<String>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
-        let written = ciborium::into_writer(
-            &Stored {
-                v: VERSION,
-                day,
-                fields,
-                withheld,
-            },
-            &mut out,
-        );
+/// The day as people write it.
+fn date(day: i32) -> String {
+    let date = OffsetDateTime::from_unix_timestamp(i64::from(day) * DAY)
+        .map_or(Date::MIN, OffsetDateTime::date);
+    format!(
+        "{:04}-{:02}-{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day()
+    )
+}
+
+impl StoredRecord {
+    /// The part that is sealed: CBOR of the fields and of the withheld ones' names.
+    pub(crate) fn encode(fields: &Fields, withheld: &[&str]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let written = ciborium::into_writer(&(fields, withheld), &mut out);
         // Only the writer can fail, and a Vec does not.
         debug_assert!(written.is_ok(), "encoding into memory failed");
         out
     }
 
     /// The record in `bytes`; what is wrong with them otherwise.
-    pub(crate) fn decode(schema: &str, number: u64, bytes: &[u8]) -> Result<Self, String> {
-        let stored: Stored = ciborium::from_reader(bytes).map_err(|error| error.to_string())?;
-        if stored.v != VERSION {
-            return Err(format!(
-                "version {}; this version knows {VERSION}",
-                stored.v
-            ));
-        }
-        let date = stored
-            .day
-            .checked_mul(DAY)
-            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        let date = date.map_or(Date::MIN, OffsetDateTime::date);
-        let stored_on = format!(
-            "{:04}-{:02}-{:02}",
-            date.year(),
-            u8::from(date.month()),
-            date.day()
-        );
+    pub(crate) fn decode(
+        schema: &str,
+        number: u64,
+        day: i32,
+        bytes: &[u8],
+    ) -> Result<Self, String> {
+        let (fields, withheld) =
+            ciborium::from_reader(bytes).map_err(|error| format!("{error}"))?;
         Ok(Self {
             number,
             schema: schema.to_owned(),
-            stored: stored_on,
-            fields: stored.fields,
-            withheld: stored.withheld,
+            stored: date(day),
+            fields,
+            withheld,
         })
     }
 }

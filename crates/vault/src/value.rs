@@ -39,12 +39,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number, if it is one.
+    /// The number, if it is a finite one.
     pub(crate) fn number(&self) -> Option<f64> {
         match self {
             #[expect(clippy::cast_precision_loss, reason = "a number to be made coarser")]
             Self::Integer(number) => Some(*number as f64),
-            Self::Float(number) => Some(*number),
+            Self::Float(number) if number.is_finite() => Some(*number),
             _ => None,
         }
     }

@@ -1,38 +1,54 @@
-//! The vault itself: from the bus through the treatments into the store, and out again.
+//! The vault itself: from the bus into blocks, and out again.
 
+mod blocks;
+mod group;
 mod query;
+mod seen;
+#[cfg(test)]
+mod tests;
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use stockade_profile::{Generalisation, Profile, Schema, Treatment};
-use stockade_store::telemetry::{Record, RecordError};
+use aws_lc_rs::hmac;
+use stockade_profile::Profile;
 use stockade_store::{Batch, Bus, BusError, Scan, Seq, Store, StoreError, Stream, Table};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
+pub use self::blocks::Damage;
+pub(crate) use self::blocks::{Wanted, block_key, index_key, parse_key};
+use self::group::Group;
 pub use self::query::{MAX_PAGE, Page, Query, Subject};
+use self::seen::Seen;
+pub use self::tidy::Tidied;
+use crate::access::Refused;
 use crate::counters::{Counters, Refusal};
-use crate::keys::{KeyError, Pseudonyms, VaultKey};
-use crate::payload::{PayloadError, decode};
-use crate::record::StoredRecord;
-use crate::treat::{Dropped, treat};
-use crate::value::{Fields, Value};
+use crate::keys::{KeyError, Keys};
+use crate::log::{Log, LogError};
+use crate::release::Streams;
+use crate::seal::Opener;
 
-/// Records by data set and number.
-const RECORDS: Table = Table::new("vault.records");
+/// [`crate::block`]s by data set and the number of their first record.
+pub(crate) const BLOCKS: Table = Table::new("vault.blocks");
+/// Nothing, by subject, data set and first number: whose blocks are where.
+pub(crate) const BY_SUBJECT: Table = Table::new("vault.by-subject");
 /// [`Counters`] by data set.
-const COUNTERS: Table = Table::new("vault.counters");
-/// Single values: the position, the key's check value.
-const META: Table = Table::new("vault.meta");
+pub(crate) const COUNTERS: Table = Table::new("vault.counters");
+/// Single values: the position, and what was seen on the bus.
+pub(crate) const META: Table = Table::new("vault.meta");
 const POSITION: &[u8] = b"position";
-const KEY_CHECK: &[u8] = b"pseudonym-key";
+const SEEN: &[u8] = b"seen";
+/// What a version had that kept single records.
+const OLD: [(Table, &[u8]); 1] = [(META, b"pseudonym-key")];
 
-/// Messages that are treated and committed together.
-const GROUP: usize = 1_000;
+/// Messages that are stored together, at most.
+const GROUP: usize = 32_768;
 /// The counters of messages that name no known data set.
-const UNKNOWN: &str = "(unknown)";
+pub(crate) const UNKNOWN: &str = "(unknown)";
 
 /// Where the vault finds out what a model's data may become.
 pub trait Profiles: Send + Sync + fmt::Debug {
@@ -49,17 +65,25 @@ pub enum VaultError {
     /// The bus failed.
     #[error("the vault's source failed")]
     Bus(#[from] BusError),
-    /// The key cannot be used.
+    /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The key is not the one that made the stored pseudonyms.
-    #[error("{file}: {detail}")]
-    OtherKey {
-        /// Where the key should be.
-        file: String,
-        /// What is wrong, and what to do.
-        detail: &'static str,
-    },
+    /// The log failed, so nothing was done that it should tell of.
+    #[error("the vault's log failed")]
+    Log(#[from] LogError),
+    /// Who asked may not.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A version that kept records in another way wrote the store.
+    #[error(
+        "the vault's store was written by an older version, whose records this one does not read: start with a new data directory"
+    )]
+    OldStore,
+    /// A backup was put back in part only.
+    #[error(
+        "a restore of the vault's store was cut short: repeat `stockade vault restore` with the same file"
+    )]
+    HalfRestored,
     /// Something in the store is not what the vault writes.
     #[error("{what} in the vault's store is damaged: {detail}")]
     Damaged {
@@ -77,24 +101,32 @@ pub struct Ingested {
     pub stored: u64,
     /// Messages refused; [`Vault::counters`] says why.
     pub refused: u64,
+    /// Messages that came again, and were stored before.
+    pub repeated: u64,
 }
 
-/// Treats telemetry, keeps the result, and answers questions about it.
+/// Stores what comes treated from the bus, and answers questions about it.
 #[derive(Debug)]
 pub struct Vault {
-    store: Arc<dyn Store>,
-    bus: Arc<dyn Bus>,
-    profiles: Arc<dyn Profiles>,
-    key: VaultKey,
-    /// Pseudonym keys by model and data set.
-    pseudonyms: Mutex<BTreeMap<(String, String), Arc<Pseudonyms>>>,
-    /// As in the store.
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) profiles: Arc<dyn Profiles>,
+    pub(crate) keys: Arc<Keys>,
+    log: Log,
+    tenant: [u8; 16],
+    opener: Opener,
+    /// As in the store. Whoever changes blocks holds it.
     progress: Mutex<Progress>,
+    /// Held for writing where blocks are put in the place of others, for reading where they are read one after the other.
+    merging: RwLock<()>,
+    /// Taken behind `progress` if both are, never before it.
+    pub(crate) streams: Mutex<Streams>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Progress {
+pub(crate) struct Progress {
     position: Position,
+    seen: Seen,
     counters: BTreeMap<String, Counters>,
 }
 
@@ -107,22 +139,23 @@ struct Position {
     number: u64,
 }
 
-/// What becomes of a group of messages.
-struct Group {
-    batch: Batch,
-    progress: Progress,
-    ingested: Ingested,
-}
-
 impl Vault {
-    /// Opens the vault. The key is in the directory `keys`; it is made at the first start, and never again.
+    /// Opens the vault; its log is in the directory `dir`. The bus must be a [`crate::SealedBus`] with the same keys.
     pub fn open(
         store: Arc<dyn Store>,
         bus: Arc<dyn Bus>,
-        keys: &Path,
+        keys: Arc<Keys>,
+        dir: &Path,
         profiles: Arc<dyn Profiles>,
     ) -> Result<Self, VaultError> {
-        let key = open_key(&*store, keys)?;
+        for (table, key) in OLD {
+            if store.get(table, key)?.is_some() {
+                return Err(VaultError::OldStore);
+            }
+        }
+        if crate::backup::half_restored(&*store)? {
+            return Err(VaultError::HalfRestored);
+        }
         let mut progress = Progress::load(&*store)?;
         if progress.position.taken > bus.last() {
             tracing::warn!(
@@ -137,21 +170,29 @@ impl Vault {
             progress.position.put(&mut batch);
             store.commit(batch)?;
         }
-        Ok(Self {
+        let vault = Self {
+            log: Log::open(dir, keys.log_seen())?,
+            tenant: keys.installation(),
             store,
             bus,
             profiles,
-            key,
-            pseudonyms: Mutex::default(),
+            keys,
+            opener: Opener::default(),
             progress: Mutex::new(progress),
-        })
+            merging: RwLock::default(),
+            streams: Mutex::default(),
+        };
+        vault.check_epoch()?;
+        Ok(vault)
     }
 
-    /// Takes every durable message from the bus, treats it and stores the result. Blocks while it works.
+    /// Takes every durable message from the bus and stores it. Blocks while it works.
     ///
-    /// Records, counters and the position are committed together: after a crash, each message is stored once.
+    /// Blocks, counters and the position are committed together: after a crash each message is stored once, and one that comes
+    /// again, from a journal restored from a backup, is known by its name on the bus.
     pub fn ingest_available(&self, now: OffsetDateTime) -> Result<Ingested, VaultError> {
         let mut progress = self.progress();
+        self.opener.keep(|epoch| self.keys.bus_key(epoch).is_some());
         let mut total = Ingested::default();
         loop {
             let messages = self
@@ -160,17 +201,14 @@ impl Vault {
             let Some((last, _)) = messages.last() else {
                 return Ok(total);
             };
-            let before = progress.position;
-            let mut group = Group {
-                batch: Batch::new(),
-                progress: progress.clone(),
-                ingested: Ingested::default(),
-            };
-            group.progress.position.taken = *last;
-            for (_, message) in &messages {
-                self.take(message, now, &mut group)?;
+            let last = *last;
+            let mut group = Group::new(&progress, last, now);
+            let opened = self.open_all(messages, &mut group)?;
+            for message in &opened {
+                group.take(message);
             }
-            match self.store.commit(group.finish(before, &progress)) {
+            let (batch, after, ingested) = group.finish(self, &progress)?;
+            match self.store.commit(batch) {
                 Ok(()) => {}
                 Err(StoreError::Conflict { .. }) => {
                     // Another vault on the same store was quicker.
@@ -179,11 +217,45 @@ impl Vault {
                 }
                 Err(error) => return Err(error.into()),
             }
-            total.stored += group.ingested.stored;
-            total.refused += group.ingested.refused;
-            *progress = group.progress;
-            self.bus.trim(Stream::Telemetry, progress.position.taken)?;
+            *progress = after;
+            total.stored += ingested.stored;
+            total.refused += ingested.refused;
+            total.repeated += ingested.repeated;
+            self.bus.trim(Stream::Telemetry, last)?;
         }
+    }
+
+    /// The messages that were not stored before, opened; what cannot be is counted.
+    fn open_all(
+        &self,
+        messages: Vec<(Seq, Vec<u8>)>,
+        group: &mut Group<'_>,
+    ) -> Result<Vec<Zeroizing<Vec<u8>>>, VaultError> {
+        let mut all = Vec::with_capacity(messages.len());
+        for (seq, message) in messages {
+            let key = |epoch| {
+                let key = self.keys.bus_key(epoch);
+                Ok(key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &*key)))
+            };
+            match self.opener.open(&message, key)? {
+                Ok((id, clear)) => all.extend(group.is_new(id).then_some(clear)),
+                Err(error) => {
+                    tracing::error!(%seq, reason = error.detail(), "a message on the bus cannot be opened");
+                    group.refuse(UNKNOWN, Refusal::Unreadable);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The log of who asked what, and why.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// What became of messages and fields, by data set.
@@ -191,119 +263,44 @@ impl Vault {
         self.progress().counters.clone()
     }
 
-    /// Treats one message into `group`. Only a failure of this program is an error: what a device sent is refused, and
-    /// counted, and the stream goes on.
-    fn take(
+    /// The data sets that something was sent of.
+    pub(crate) fn data_sets(&self) -> Vec<String> {
+        let progress = self.progress();
+        let known = progress.counters.keys().filter(|it| *it != UNKNOWN);
+        known.cloned().collect()
+    }
+
+    /// The number of the last record that is stored.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.progress().position.number
+    }
+
+    /// The purposes for which the profiles of these models let single devices' records of a data set be shown.
+    pub(crate) fn purposes<'a>(
         &self,
-        message: &[u8],
-        now: OffsetDateTime,
-        group: &mut Group,
-    ) -> Result<(), VaultError> {
-        let record = match Record::decode(message) {
-            Ok(record) => record,
-            Err(RecordError::Newer(_)) => return group.refuse(UNKNOWN, Refusal::NewerRecord),
-            Err(RecordError::Malformed(_)) => return group.refuse(UNKNOWN, Refusal::NotARecord),
-        };
-        let Some(profile) = self.profiles.profile(&record.model) else {
-            return group.refuse(UNKNOWN, Refusal::UnknownModel);
-        };
-        let Some(schema) = profile.data.get(&*record.schema) else {
-            return group.refuse(UNKNOWN, Refusal::UnknownSchema);
-        };
-        let mut fields = match decode(&record.payload) {
-            Ok(fields) => fields,
-            Err(PayloadError::Neither) => {
-                return group.refuse(&record.schema, Refusal::NeitherJsonNorCbor);
-            }
-            Err(_) => return group.refuse(&record.schema, Refusal::Malformed),
-        };
-        add_transport(&record, schema, &mut fields);
-        let pseudonyms = self.pseudonyms(&record.model, &record.schema)?;
-        let treated = treat(schema, fields, &pseudonyms);
-
-        let counters = group.counters(&record.schema);
-        let mut withheld = Vec::new();
-        for (field, why) in treated.dropped {
-            counters.drop(&field, why);
-            if why == Dropped::Sealed {
-                withheld.push(field);
-            }
+        models: impl IntoIterator<Item = &'a str>,
+        schema: &str,
+    ) -> Vec<String> {
+        let mut all = Vec::new();
+        for model in models {
+            let profile = self.profiles.profile(model);
+            let usage = profile.as_deref().and_then(|it| it.vault.get(schema));
+            all.extend(
+                usage
+                    .iter()
+                    .flat_map(|it| &it.purposes)
+                    .map(ToString::to_string),
+            );
         }
-        if treated.fields.is_empty() {
-            return group.refuse(&record.schema, Refusal::NothingLeft);
-        }
-        counters.stored += 1;
-        let day = StoredRecord::day(now, time_step(schema));
-        group.store(
-            &record.schema,
-            StoredRecord::encode(day, treated.fields, withheld),
-        );
-        Ok(())
+        all.sort();
+        all.dedup();
+        all
     }
 
-    fn pseudonyms(&self, model: &str, schema: &str) -> Result<Arc<Pseudonyms>, VaultError> {
-        let mut cache = self
-            .pseudonyms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let name = (model.to_owned(), schema.to_owned());
-        if let Some(pseudonyms) = cache.get(&name) {
-            return Ok(Arc::clone(pseudonyms));
-        }
-        let pseudonyms = Arc::new(self.key.pseudonyms(model, schema)?);
-        cache.insert(name, Arc::clone(&pseudonyms));
-        Ok(pseudonyms)
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    /// While it is held no block comes or goes but by its holder.
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         // It is replaced as a whole, after the commit.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Group {
-    fn counters(&mut self, schema: &str) -> &mut Counters {
-        self.progress.counters.entry(schema.to_owned()).or_default()
-    }
-
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the last step of a function that can fail"
-    )]
-    fn refuse(&mut self, schema: &str, why: Refusal) -> Result<(), VaultError> {
-        self.ingested.refused += 1;
-        self.counters(schema).refuse(why);
-        Ok(())
-    }
-
-    fn store(&mut self, schema: &str, record: Vec<u8>) {
-        self.ingested.stored += 1;
-        self.progress.position.number += 1;
-        self.batch.put(
-            RECORDS,
-            record_key(schema, self.progress.position.number),
-            record,
-        );
-    }
-
-    /// The batch with the new position and the counters that changed; refused if the old position is not `before`.
-    fn finish(&mut self, before: Position, old: &Progress) -> Batch {
-        let mut batch = std::mem::take(&mut self.batch);
-        if before == Position::default() {
-            batch.require_absent(META, POSITION);
-        } else {
-            batch.require_equals(META, POSITION, before.encode());
-        }
-        self.progress.position.put(&mut batch);
-        for (schema, counters) in &self.progress.counters {
-            if old.counters.get(schema) != Some(counters) {
-                let mut bytes = Vec::new();
-                let written = ciborium::into_writer(counters, &mut bytes);
-                debug_assert!(written.is_ok(), "encoding into memory failed");
-                batch.put(COUNTERS, schema.as_bytes(), bytes);
-            }
-        }
-        batch
     }
 }
 
@@ -315,6 +312,11 @@ impl Progress {
                 Position::decode(&bytes).ok_or_else(|| damaged("the position", "not 16 bytes"))?
             }
         };
+        let seen = match store.get(META, SEEN)? {
+            None => Seen::default(),
+            Some(bytes) => Seen::decode(&bytes)
+                .ok_or_else(|| damaged("what was seen on the bus", "not what the vault writes"))?,
+        };
         let mut counters = BTreeMap::new();
         for (schema, bytes) in store.scan(COUNTERS, Scan::all())? {
             let what = "a data set's counters";
@@ -324,7 +326,11 @@ impl Progress {
                 .map_err(|error| damaged(what, &error.to_string()))?;
             counters.insert(schema, of_schema);
         }
-        Ok(Self { position, counters })
+        Ok(Self {
+            position,
+            seen,
+            counters,
+        })
     }
 }
 
@@ -352,71 +358,7 @@ impl Position {
     }
 }
 
-/// The vault's key: the one there is, or a new one if nothing was ever made with another.
-fn open_key(store: &dyn Store, keys: &Path) -> Result<VaultKey, VaultError> {
-    let known = store.get(META, KEY_CHECK)?;
-    let other = |detail| VaultError::OtherKey {
-        file: VaultKey::path(keys).display().to_string(),
-        detail,
-    };
-    let key = match (VaultKey::load(keys)?, &known) {
-        (Some(key), _) => key,
-        (None, None) => VaultKey::create(keys)?,
-        (None, Some(_)) => {
-            return Err(other(
-                "the key is missing, and with another the same device would get other pseudonyms than in \
-                              the stored records: restore it from a backup",
-            ));
-        }
-    };
-    let check = key.check_value()?;
-    match known {
-        Some(known) if known == check => {}
-        Some(_) => {
-            return Err(other(
-                "this is not the key that made the stored pseudonyms: restore it from a backup",
-            ));
-        }
-        None => {
-            let mut batch = Batch::new();
-            batch
-                .require_absent(META, KEY_CHECK)
-                .put(META, KEY_CHECK, check);
-            store.commit(batch)?;
-        }
-    }
-    Ok(key)
-}
-
-/// Adds what the gateway knows and the schema names. Who sent it is the gateway's to say: a device that names another
-/// in its payload is not believed.
-fn add_transport(record: &Record<'_>, schema: &Schema, fields: &mut Fields) {
-    if schema.contains_key("device") {
-        fields.insert("device".to_owned(), Value::Text(record.device.to_string()));
-    }
-    if schema.contains_key("time") {
-        fields
-            .entry("time".to_owned())
-            .or_insert_with(|| Value::Integer(record.at_unix_ms.into()));
-    }
-}
-
-/// The step that the schema's time is rounded to, if it is.
-fn time_step(schema: &Schema) -> Option<u64> {
-    match schema.get("time") {
-        Some(Treatment::Generalise {
-            to: Generalisation::Duration(step),
-        }) => Some(step.as_secs()),
-        _ => None,
-    }
-}
-
-/// Data sets' names have no zero byte.
-fn record_key(schema: &str, number: u64) -> Vec<u8> {
-    [schema.as_bytes(), &[0], &number.to_be_bytes()].concat()
-}
-
-fn damaged(what: &str, detail: &str) -> VaultError {
+pub(crate) fn damaged(what: &str, detail: &str) -> VaultError {
     VaultError::Damaged {
         what: what.to_owned(),
         detail: detail.to_owned(),

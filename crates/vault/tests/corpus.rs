@@ -1,43 +1,16 @@
-//! The fuzz target holds on its committed corpus, and on what a few changed bytes make of it.
+//! The fuzz targets hold on their corpus, and on damaged copies of it.
 
-use std::path::Path;
+#[path = "../../../fuzz/replay.rs"]
+#[macro_use]
+mod replay;
 
-use proptest::prelude::*;
+use stockade_vault::fuzzing;
 
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/vault_decode");
-    let entries = fs_err::read_dir(folder).expect("the corpus");
-    entries
-        .map(|entry| fs_err::read(entry.expect("an entry").path()).expect("a file"))
-        .collect()
-}
-
-#[test]
-fn the_corpus_of_vault_decode_replays() {
-    let files = corpus();
-    assert!(files.len() >= 20, "only {} files", files.len());
-    for file in files {
-        stockade_vault::fuzzing::vault_decode(&file);
-    }
-}
-
-proptest! {
-    #[test]
-    fn changed_files_of_the_corpus_hold_too(
-        file in prop::sample::select(corpus()),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        cut in prop::option::of(any::<prop::sample::Index>()),
-    ) {
-        let mut file = file;
-        for (at, byte) in changes {
-            if !file.is_empty() {
-                let at = at.index(file.len());
-                file[at] = byte;
-            }
-        }
-        if let Some(cut) = cut {
-            file.truncate(cut.index(file.len() + 1));
-        }
-        stockade_vault::fuzzing::vault_decode(&file);
-    }
+targets! {
+    vault_backup: 5, 500;
+    vault_block: 10, 500;
+    vault_decode: 20, 500;
+    vault_keys: 5, 3_000;
+    vault_log_entry: 5, 3_000;
+    vault_treat: 5, 500;
 }

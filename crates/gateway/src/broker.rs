@@ -14,7 +14,7 @@
 //! | a message of the operator | [`Broker::publish_from_operator`] |
 
 mod acks;
-mod clone;
+pub(crate) mod clone;
 mod compact;
 mod connect;
 mod counters;
@@ -56,8 +56,8 @@ use self::slab::Slab;
 use self::subscriptions::{Entry, Subscriptions};
 use crate::name::DeviceId;
 
-pub use self::connect::Arrival;
 pub(crate) use self::connect::put_connack_error;
+pub use self::connect::{Arrival, Way};
 pub use self::counters::{Counters, CountersNow};
 pub use self::operator::OperatorError;
 pub use self::outbox::{Closing, Outbox, Taken};
@@ -336,6 +336,18 @@ impl Broker {
         }
     }
 
+    /// A connection goes on from another address, which only the link's can.
+    pub(crate) fn handle_moved(&mut self, handle: Handle, peer: SocketAddr) {
+        let Some(session) = self.live(handle) else {
+            return;
+        };
+        let device = session.device;
+        if let Some(live) = &mut session.live {
+            live.peer = peer;
+        }
+        self.update_spread(device);
+    }
+
     /// [MQTT-3.12.4-1]
     fn ping(&mut self, handle: Handle, out: &mut Output) -> Flow {
         let Some(live) = self.live(handle).and_then(|s| s.live.as_mut()) else {
@@ -375,14 +387,18 @@ impl Broker {
                 Ok(seq.get())
             }
             Err(error) => {
-                if !matches!(error, BusError::Full) && !std::mem::replace(&mut self.refusing, true)
-                {
-                    out.reports.push(Report::JournalRefuses {
-                        reason: error.to_string(),
-                    });
-                }
+                self.tell_refusal(&error, out);
                 Err(error)
             }
+        }
+    }
+
+    /// Tells once that nothing is taken; that the disk is slow is no news.
+    fn tell_refusal(&mut self, error: &BusError, out: &mut Output) {
+        if !matches!(error, BusError::Full) && !std::mem::replace(&mut self.refusing, true) {
+            out.reports.push(Report::JournalRefuses {
+                reason: error.to_string(),
+            });
         }
     }
 

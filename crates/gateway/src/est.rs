@@ -24,6 +24,8 @@ pub use self::body::BodyError;
 pub use self::body::decode as decode_body;
 pub use self::cms::certs_only;
 use self::operations::{Asked, answer, plain};
+use crate::attest::{Attester, Roots};
+use crate::link::grants::Grants;
 use crate::pki::{Pki, PkiError};
 use crate::registry::Registry;
 use crate::tls::{
@@ -75,6 +77,11 @@ pub struct Est {
     tls: TlsSettings,
     handshakes: Gate,
     connections: Gate,
+    /// The public key, in PEM, of what is signed for devices.
+    signer: Option<String>,
+    /// Where devices make their TPMs known, and whose word counts for them.
+    attester: Option<(Arc<Attester>, Roots)>,
+    grants: Option<Arc<Grants>>,
 }
 
 impl Est {
@@ -96,7 +103,32 @@ impl Est {
             tls,
             handshakes,
             connections,
+            signer: None,
+            attester: None,
+            grants: None,
         })
+    }
+
+    /// Tells devices, under `/.well-known/stockade/signer`, which key (PEM) signs their profiles and commands. They believe it
+    /// because they know the CA of this server.
+    #[must_use]
+    pub fn with_signer(mut self, pem: String) -> Self {
+        self.signer = Some(pem);
+        self
+    }
+
+    /// Lets devices make their TPMs known, under `/.well-known/stockade/attest`.
+    #[must_use]
+    pub fn with_attester(mut self, attester: Arc<Attester>, roots: Roots) -> Self {
+        self.attester = Some((attester, roots));
+        self
+    }
+
+    /// Tells devices what they may ask of others, under `/.well-known/stockade/grants`.
+    #[must_use]
+    pub fn with_grants(mut self, grants: Arc<Grants>) -> Self {
+        self.grants = Some(grants);
+        self
     }
 
     /// Serves until `stop` is done.

@@ -2,6 +2,8 @@
 
 pub use crate::broker::fuzz::broker;
 pub use crate::guard::fuzz::{guard_frame, guard_request};
+pub use crate::link::ble::fuzz::ble;
+pub use crate::link::fuzz::link_gateway;
 use crate::tls::hello::{self, Hello};
 
 /// Whatever comes first on a TLS connection: read without a panic, and the same however it is cut.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_store::{Bus, Seq, Stream};
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,10 +24,10 @@ use crate::broker::{
     Report,
 };
 use crate::events::EventLog;
-use crate::name::DeviceName;
+use crate::name::{DeviceId, DeviceName};
 use crate::policy::Policy;
 use crate::registry::{Registry, State};
-use crate::tls::{Clock, Gate, GateSettings, Refusals, TlsSettings};
+use crate::tls::{Clock, DeviceVerifier, Gate, GateSettings, Refusals, Refused, TlsSettings};
 
 /// Reports that may wait to be told.
 const REPORTS: usize = 1_024;
@@ -126,7 +127,7 @@ pub(crate) struct Shared {
     counters: Arc<Counters>,
     reports: mpsc::Sender<(Now, Report)>,
     /// Everything up to here is on disk.
-    durable: AtomicU64,
+    pub(crate) durable: AtomicU64,
     /// Connections with bytes that wait for the disk.
     parked: Mutex<Vec<Arc<Outbox>>>,
     started: Instant,
@@ -249,6 +250,11 @@ impl MqttHandle {
         self.shared.counters.now()
     }
 
+    /// What the link beside the listener works with.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Journal records that are not on disk yet.
     pub fn behind(&self) -> u64 {
         let bus = &self.shared.around.bus;
@@ -269,7 +275,16 @@ impl MqttHandle {
 }
 
 impl Shared {
-    fn now(&self) -> Now {
+    /// Who judges the certificates of devices.
+    pub(crate) const fn devices(&self) -> &Arc<DeviceVerifier> {
+        self.tls.devices()
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.around.registry
+    }
+
+    pub(crate) fn now(&self) -> Now {
         let unix = self.around.clock.now().unix_timestamp_nanos() / 1_000_000;
         Now {
             mono: u64::try_from(self.started.elapsed().as_millis())
@@ -280,7 +295,7 @@ impl Shared {
     }
 
     /// One turn of the core: under its lock, then what it leaves to do.
-    fn turn<R>(&self, f: impl FnOnce(&mut Broker, &mut Output) -> R) -> R {
+    pub(crate) fn turn<R>(&self, f: impl FnOnce(&mut Broker, &mut Output) -> R) -> R {
         let mut out = Output::at(self.now());
         let result = f(
             &mut self.broker.lock().unwrap_or_else(PoisonError::into_inner),
@@ -291,7 +306,7 @@ impl Shared {
     }
 
     /// Wakes the connections with something new, and passes on what is to be told.
-    fn settle(&self, out: Output) {
+    pub(crate) fn settle(&self, out: Output) {
         for outbox in out.dirty {
             if let Some(seq) = outbox.flush(self.durable.load(Ordering::Acquire)) {
                 self.park(outbox, seq);
@@ -307,8 +322,13 @@ impl Shared {
         }
     }
 
+    /// Tells of somebody who was not let in.
+    pub(crate) fn refuse(&self, peer: SocketAddr, refused: &Refused) {
+        accept::refuse(self, peer, refused);
+    }
+
     /// Puts a connection on the list of those who wait for the disk.
-    fn park(&self, outbox: Arc<Outbox>, seq: u64) {
+    pub(crate) fn park(&self, outbox: Arc<Outbox>, seq: u64) {
         let again = Arc::clone(&outbox);
         self.parked
             .lock()
@@ -352,25 +372,42 @@ impl Shared {
     }
 
     /// Makes the broker do what the registry says of a device now.
-    fn apply(&self, broker: &mut Broker, id: &crate::name::DeviceId, out: &mut Output) {
-        let registry = &self.around.registry;
-        let now = self.around.clock.now();
-        let record = registry.get(id, now);
-        let Some(record) = record.filter(|r| !matches!(r.state, State::Revoked { .. })) else {
-            broker.revoke(id, out);
-            return;
-        };
-        let quarantined = matches!(record.state, State::Quarantined { .. });
-        let policy = match registry.profile(&record.name.model) {
-            Some(profile) => Policy::compile(&profile, &record.name, quarantined),
-            None => Arc::new(Policy::nothing(DeviceName::clone(&record.name))),
-        };
-        broker.set_policy(&policy, out);
-        for (handle, fingerprint) in broker.certificates(id) {
-            // The certificate may have been superseded.
-            if registry.admit(&record.name, &fingerprint, now).is_err() {
-                broker.close_unauthorized(handle, out);
-            }
+    fn apply(&self, broker: &mut Broker, id: &DeviceId, out: &mut Output) {
+        apply(
+            &self.around.registry,
+            broker,
+            id,
+            self.around.clock.now(),
+            out,
+        );
+    }
+}
+
+/// Makes the broker do what the registry says of a device now.
+pub(crate) fn apply(
+    registry: &Registry,
+    broker: &mut Broker,
+    id: &DeviceId,
+    now: OffsetDateTime,
+    out: &mut Output,
+) {
+    let record = registry.get(id, now);
+    let Some(record) = record.filter(|r| !matches!(r.state, State::Revoked { .. })) else {
+        broker.revoke(id, out);
+        return;
+    };
+    let quarantined = matches!(record.state, State::Quarantined { .. });
+    let policy = match registry.profile(&record.name.model) {
+        Some(profile) => Policy::compile(&profile, &record.name, quarantined),
+        None => Arc::new(Policy::nothing(DeviceName::clone(&record.name))),
+    };
+    broker.set_policy(&policy, out);
+    for (handle, fingerprint) in broker.certificates(id) {
+        // The certificate may have been superseded; a constrained device has a key instead.
+        if registry.admit(&record.name, &fingerprint, now).is_err()
+            && registry.admit_link(id, &fingerprint).is_err()
+        {
+            broker.close_unauthorized(handle, out);
         }
     }
 }

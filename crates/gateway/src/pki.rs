@@ -4,11 +4,12 @@
 //! device's SPIFFE ID and its public key: what a request says about itself is not believed.
 
 mod authority;
-mod files;
+pub(crate) mod files;
 mod request;
 mod server;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 
@@ -214,15 +215,63 @@ impl Pki {
         life: Duration,
         now: OffsetDateTime,
     ) -> Result<Issued, PkiError> {
+        let uri = name.spiffe(&self.settings.trust_domain);
+        let names = vec![SanType::URI(uri.try_into()?)];
+        self.certify(
+            names,
+            ExtendedKeyUsagePurpose::ClientAuth,
+            request,
+            life,
+            now,
+        )
+    }
+
+    /// Makes a certificate for the device's own web page, which the device is no device by: it names no SPIFFE ID and is for servers
+    /// only. The names are ours to choose, so that none is another machine's: `<id>.local` (RFC 6762 §3) and the address that the
+    /// device asks from. A name of the gateway is never given away.
+    pub fn issue_page(
+        &self,
+        name: &DeviceName,
+        address: IpAddr,
+        request: &Request,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Issued, PkiError> {
+        let own = server::names(&self.settings.server_names)?;
+        let local = format!("{}.local", name.id);
+        let mut names = vec![SanType::IpAddress(address.to_canonical())];
+        if ServerName::try_from(local.as_str()).is_ok() {
+            names.push(SanType::DnsName(local.try_into()?));
+        }
+        names.retain(|name| !own.contains(name));
+        if names.is_empty() {
+            return Err(PkiError::Name(name.id.to_string()));
+        }
+        self.certify(
+            names,
+            ExtendedKeyUsagePurpose::ServerAuth,
+            request,
+            life,
+            now,
+        )
+    }
+
+    fn certify(
+        &self,
+        names: Vec<SanType>,
+        purpose: ExtendedKeyUsagePurpose,
+        request: &Request,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Issued, PkiError> {
         self.authority.check_clock(now)?;
         let mut params = CertificateParams::default();
-        // RFC 5280 §4.1.2.6 with X509-SVID §4: an empty subject, and the SPIFFE ID as the only name.
+        // RFC 5280 §4.1.2.6 with X509-SVID §4: an empty subject; the alternative name says it all.
         params.distinguished_name = DistinguishedName::new();
-        let uri = name.spiffe(&self.settings.trust_domain);
-        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+        params.subject_alt_names = names;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
         params.serial_number = Some(serial()?);
         let life = life.min(self.settings.device_life).max(Duration::ZERO);

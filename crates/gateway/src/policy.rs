@@ -6,15 +6,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockade_api::signed::MOST_EVIDENCE;
 use stockade_mqtt::{SharedFilter, TopicFilter, TopicFilterBuf, TopicName};
 use stockade_profile::{Profile, Rate};
+use stockade_store::Stream;
 
 use crate::name::DeviceName;
 
-/// What a device may send on its posture topic, in bytes.
-const POSTURE_MAX_BYTES: u32 = 64 * 1024;
-/// How often it may send its posture.
-const POSTURE_RATE: Rate = Rate {
+/// What every device may say of itself: signed evidence, and what happened on it.
+pub const POSTURE: &str = "posture";
+/// See [`POSTURE`].
+pub const EVENTS: &str = "events";
+/// How many bytes of events a device may send at once.
+const EVENTS_MAX_BYTES: u32 = 64 * 1024;
+/// How often it may.
+const OWN_RATE: Rate = Rate {
     count: 60,
     per: Duration::from_mins(1),
 };
@@ -25,7 +31,8 @@ struct PublishRule {
     topic: Box<str>,
     max_bytes: u32,
     rate: Option<Rate>,
-    schema: Option<Box<str>>,
+    /// Where it is written down, and as what.
+    kept: Option<(Stream, Box<str>)>,
 }
 
 /// What one device may do; never changed, only replaced.
@@ -54,21 +61,28 @@ impl Policy {
     /// What `device` may do by `profile`; in quarantine only what it needs to be mended.
     pub fn compile(profile: &Profile, device: &DeviceName, quarantined: bool) -> Arc<Self> {
         let id = device.id.as_str();
-        let mut publish = vec![PublishRule {
-            topic: format!("stockade/{id}/posture").into(),
-            max_bytes: POSTURE_MAX_BYTES,
-            rate: Some(POSTURE_RATE),
-            schema: None,
-        }];
+        let own = |name: &str, max_bytes| PublishRule {
+            topic: format!("stockade/{id}/{name}").into(),
+            max_bytes,
+            rate: Some(OWN_RATE),
+            kept: Some((Stream::Posture, name.into())),
+        };
+        let evidence = u32::try_from(MOST_EVIDENCE).unwrap_or(u32::MAX);
+        let mut publish = vec![own(POSTURE, evidence), own(EVENTS, EVENTS_MAX_BYTES)];
         let mut subscribe: Vec<_> = TopicFilterBuf::new(format!("stockade/{id}/repair"))
             .into_iter()
             .collect();
         if !quarantined {
-            publish.extend(profile.comms.publish.iter().map(|rule| PublishRule {
-                topic: rule.topic.expand(id).into(),
-                max_bytes: rule.max_bytes,
-                rate: rule.rate,
-                schema: rule.schema.as_ref().map(|s| s.as_str().into()),
+            publish.extend(profile.comms.publish.iter().map(|rule| {
+                PublishRule {
+                    topic: rule.topic.expand(id).into(),
+                    max_bytes: rule.max_bytes,
+                    rate: rule.rate,
+                    kept: rule
+                        .schema
+                        .as_ref()
+                        .map(|s| (Stream::Telemetry, s.as_str().into())),
+                }
             }));
             // A template that makes no filter allows nothing.
             let filters = profile.comms.subscribe.iter();
@@ -145,9 +159,11 @@ impl Policy {
         self.publish.get(rule)?.rate
     }
 
-    /// The schema of the data published under a rule, if the vault is to get it.
-    pub fn schema(&self, rule: usize) -> Option<&str> {
-        self.publish.get(rule)?.schema.as_deref()
+    /// Where what is published under a rule is written down, and as what: for the vault by its schema, for judgement by
+    /// the topic's name.
+    pub fn kept(&self, rule: usize) -> Option<(Stream, &str)> {
+        let (stream, name) = self.publish.get(rule)?.kept.as_ref()?;
+        Some((*stream, name))
     }
 
     /// Whether everything `filter` matches may be received: it must be *contained* in one allowed filter.
@@ -174,6 +190,18 @@ impl Policy {
                 .subscribe
                 .iter()
                 .any(|allowed| allowed.borrow().matches(topic))
+    }
+
+    /// Each topic it may publish to, and how many bytes.
+    pub fn publish_topics(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.publish
+            .iter()
+            .map(|rule| (&*rule.topic, rule.max_bytes))
+    }
+
+    /// Each filter it may subscribe to.
+    pub fn subscribe_filters(&self) -> impl Iterator<Item = &str> {
+        self.subscribe.iter().map(TopicFilterBuf::as_str)
     }
 
     /// What it may publish to, for a sentence.
@@ -281,7 +309,10 @@ topic = "cam-2/${device}/command/#"
     #[test]
     fn in_quarantine_only_the_repair_topics_are_left() {
         let policy = policy(true);
-        assert!(publish(&policy, "stockade/porch/posture", 10).is_ok());
+        for own in ["posture", "events"] {
+            let rule = publish(&policy, &format!("stockade/porch/{own}"), 10).unwrap();
+            assert_eq!(policy.kept(rule), Some((Stream::Posture, own)));
+        }
         assert_eq!(
             publish(&policy, "cam-2/porch/motion", 1),
             Err(Denied::Topic)

@@ -9,6 +9,7 @@ mod codes;
 mod decide;
 mod enrol;
 mod errors;
+mod link;
 mod live;
 mod models;
 mod record;
@@ -32,13 +33,15 @@ use self::codes::Guesses;
 pub use self::codes::{EnrolmentCode, GuessSettings, NoRandomness};
 pub use self::enrol::{CodeProof, CodeRefused, EnrolError, Issued, Renewal, ReturnRefused};
 pub use self::errors::{AddError, ChangeError, InstallError, OpenError, Refusal};
+use self::link::LinkNames;
+pub use self::link::{Kid, LinkRecord};
 use self::live::recognise;
 pub use self::live::{Admission, Violations};
 use self::models::read_model;
 pub use self::models::{Installed, Model};
-pub(crate) use self::record::hex;
 pub use self::record::{CertificateRecord, DeviceRecord, State, UnreadableRecord};
 use self::record::{Stored, decode};
+pub(crate) use self::record::{hex, model_name};
 use crate::events::{EventLog, Happening, Outcome};
 use crate::name::{DeviceId, ModelName};
 
@@ -85,6 +88,7 @@ pub struct Registry {
     models: ArcSwap<BTreeMap<ModelName, Arc<Model>>>,
     installing: Mutex<()>,
     addresses: Mutex<BTreeMap<IpAddr, BTreeSet<DeviceId>>>,
+    link: Mutex<LinkNames>,
     /// Devices whose record in memory is ahead of the store.
     ahead: Mutex<BTreeSet<DeviceId>>,
     /// Devices whose counters are ahead of the store.
@@ -156,6 +160,7 @@ impl Registry {
         }
         let mut devices = BTreeMap::new();
         let mut addresses: BTreeMap<IpAddr, BTreeSet<DeviceId>> = BTreeMap::new();
+        let mut link = LinkNames::default();
         for (key, value) in store.scan(DEVICES, Scan::all())? {
             let text = std::str::from_utf8(&key).map_err(|e| unreadable("the name", &key, e))?;
             let id = DeviceId::new(text).map_err(|e| unreadable("the name", &key, e))?;
@@ -163,6 +168,9 @@ impl Registry {
             let activity = activities.remove(&key).unwrap_or_default();
             if let Some(peer) = activity.peer {
                 addresses.entry(peer.ip()).or_default().insert(id.clone());
+            }
+            if let Some(known) = &stored.link {
+                link.put(&id, known);
             }
             devices.insert(
                 id,
@@ -182,6 +190,7 @@ impl Registry {
             models: ArcSwap::from_pointee(models),
             installing: Mutex::new(()),
             addresses: Mutex::new(addresses),
+            link: Mutex::new(link),
             ahead: Mutex::default(),
             counted: Mutex::default(),
             failing: AtomicBool::new(false),
@@ -337,6 +346,7 @@ impl Slot {
             code_expires: stored.code.as_ref().map(|code| code.expires),
             certificate: stored.current.clone(),
             next_certificate: stored.next.clone(),
+            link: stored.link.clone(),
             last_seen: activity.stored.last_seen,
             last_peer: activity.stored.peer,
             violations: activity.stored.violations,
@@ -350,18 +360,6 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     // The stored types have string keys and no fallible parts: writing them to memory cannot fail. If it ever did,
     // an empty value would be refused when it is read, not taken for something else.
     serde_json::to_vec(value).unwrap_or_default()
-}
-
-/// An error with all its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! device is wanted now is the registry's to say.
 
 mod clock;
-mod gate;
 pub mod hello;
 mod refused;
 mod replay;
@@ -17,6 +16,7 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
+pub use stockade_web::gate::{Full, Gate, GateSettings, Permit, Source};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,12 +24,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server};
 
 pub use self::clock::Clock;
-pub use self::gate::{Full, Gate, GateSettings, Permit, Source};
 use self::hello::{Hello, NotHello, TLS12, TLS13};
 pub use self::refused::{Refusals, Refused, Why};
 pub use self::replay::Replay;
 pub(crate) use self::settings::{Foundation, harden, protocol_versions, provider};
 pub use self::settings::{Minimum, TlsOptions, TlsSettings};
+pub(crate) use self::verify::DeviceVerifier;
 pub use self::verify::{Fingerprint, Leaf, LeafError, MayReturn, RefusedCertificate, sha256};
 use crate::name::DeviceName;
 

@@ -15,6 +15,15 @@ use super::session::{Live, Session, Will};
 use super::{Broker, Handle, Now, Output, Report};
 use crate::policy::{Denied, Policy};
 
+/// By which way a device comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over TLS, as an MQTT client: told as it connects.
+    Tls,
+    /// Over the link, which tells of it by itself.
+    Link,
+}
+
 /// Who connects: a device the registry has admitted.
 #[derive(Debug, Clone)]
 pub struct Arrival {
@@ -22,6 +31,8 @@ pub struct Arrival {
     pub policy: Arc<Policy>,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// By which way.
+    pub way: Way,
     /// The number of the connection; never used twice in one run.
     pub conn: u64,
     /// SHA-256 of its certificate.
@@ -150,7 +161,9 @@ impl Broker {
         }
         self.resend(slot, out);
         self.pump(slot, out);
-        tell_connected(arrival, packet.version, resumed.is_some(), out);
+        if arrival.way == Way::Tls {
+            tell_connected(arrival, packet.version, resumed.is_some(), out);
+        }
         Ok(Handle {
             slot,
             conn: arrival.conn,
@@ -176,6 +189,11 @@ impl Broker {
             return Err(Refused(ReasonCode::PacketTooLarge, None));
         }
         Ok(())
+    }
+
+    /// Whether this client has a session.
+    pub(crate) fn knows(&self, client: &str) -> bool {
+        self.by_client.contains_key(client)
     }
 
     /// The client id for a device that gives none: its own if that is free, else with the first free

@@ -37,8 +37,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) from: u64,
     /// Its packet identifier, if it is QoS 2.
     pub(crate) packet_id: u16,
-    /// The record for the vault.
-    pub(crate) telemetry: Option<&'a [u8]>,
+    /// The record for the vault or for judgement.
+    pub(crate) kept: Option<&'a (Stream, Vec<u8>)>,
     /// Another change that must happen with it or not at all.
     pub(crate) with: Option<&'a Record<'a>>,
 }
@@ -185,7 +185,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<u64, BusError> {
         let keep = inbound.publish.retain;
-        if inbound.qos == 0 && !keep && inbound.telemetry.is_none() && inbound.with.is_none() {
+        if inbound.qos == 0 && !keep && inbound.kept.is_none() && inbound.with.is_none() {
             return Ok(0);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -234,10 +234,16 @@ impl Broker {
         if let Some(record) = inbound.with {
             record.encode(&mut with);
         }
+        let none: &[u8] = &[];
+        let kept = inbound
+            .kept
+            .map_or((Stream::Telemetry, none), |(stream, record)| {
+                (*stream, record.as_slice())
+            });
         let all = [
             (Stream::Sessions, with.as_slice()),
             (Stream::Sessions, scratch.record.as_slice()),
-            (Stream::Telemetry, inbound.telemetry.unwrap_or_default()),
+            kept,
         ];
         let mut used: [(Stream, &[u8]); 3] = all;
         let mut n = 0;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stockade_mqtt::{ReasonCode, TopicName};
 use stockade_profile::{Control, Rate};
-use stockade_store::telemetry;
+use stockade_store::{BusError, Stream, telemetry};
 
 use super::clone::{self, Sightings};
 use super::counters::{add, bump};
@@ -37,28 +37,6 @@ struct Bucket {
 /// The time one publish takes up.
 fn step(rate: Rate) -> u64 {
     u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(rate.count.max(1))
-}
-
-/// The record for the vault, if the rule names a schema.
-pub(crate) fn telemetry(
-    policy: &Policy,
-    rule: usize,
-    topic: TopicName<'_>,
-    payload: &[u8],
-    now: Now,
-) -> Option<Vec<u8>> {
-    let name = policy.device();
-    let record = telemetry::Record {
-        v: telemetry::VERSION,
-        device: name.id.as_str().into(),
-        model: name.model.as_str().into(),
-        profile_version: policy.profile_version(),
-        schema: policy.schema(rule)?.into(),
-        topic: topic.as_str().into(),
-        at_unix_ms: now.unix,
-        payload: payload.into(),
-    };
-    Some(record.encode())
 }
 
 impl Bucket {
@@ -131,6 +109,51 @@ impl Broker {
         let slot = self.devices.insert(Device::new(Arc::clone(policy)));
         self.by_device.insert(id.clone(), slot);
         slot
+    }
+
+    /// The record for the vault or for judgement of what a device publishes, if the rule says that there is one. What is
+    /// for the vault, the bus prepares.
+    pub(crate) fn telemetry(
+        &mut self,
+        device: u32,
+        rule: usize,
+        (topic, payload): (TopicName<'_>, &[u8]),
+        out: &mut Output,
+    ) -> Result<Option<(Stream, Vec<u8>)>, BusError> {
+        let Some(policy) = self.devices.get(device).map(|found| &found.policy) else {
+            return Ok(None);
+        };
+        let Some((stream, schema)) = policy.kept(rule) else {
+            return Ok(None);
+        };
+        let name = policy.device();
+        let record = telemetry::Record {
+            v: telemetry::VERSION,
+            device: name.id.as_str().into(),
+            model: name.model.as_str().into(),
+            profile_version: policy.profile_version(),
+            schema: schema.into(),
+            topic: topic.as_str().into(),
+            at_unix_ms: out.now.unix,
+            payload: payload.into(),
+        };
+        let bytes = match stream {
+            Stream::Telemetry => self.bus.prepare(&record),
+            Stream::Sessions | Stream::Fleet | Stream::Posture => Ok(record.encode()),
+        };
+        match bytes {
+            Ok(bytes) => Ok(Some((stream, bytes))),
+            Err(error) => {
+                self.tell_refusal(&error, out);
+                Err(error)
+            }
+        }
+    }
+
+    /// What a device that has sessions may do now.
+    pub(crate) fn policy(&self, device: &DeviceId) -> Option<&Arc<Policy>> {
+        let slot = *self.by_device.get(device)?;
+        Some(&self.devices.get(slot)?.policy)
     }
 
     /// The devices that have sessions, and the policy each has now.

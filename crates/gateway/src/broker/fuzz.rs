@@ -14,11 +14,21 @@ use crate::policy::Policy;
 
 /// A journal in memory: an input is over in microseconds, a file is not.
 #[derive(Debug)]
-struct Memory {
+pub(crate) struct Memory {
     records: Mutex<Vec<(Stream, Vec<u8>)>>,
     durable: watch::Sender<Seq>,
     /// 0 takes records, 1 is full, 2 refuses.
     mood: AtomicU8,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            records: Mutex::default(),
+            durable: watch::channel(Seq::ZERO).0,
+            mood: AtomicU8::new(0),
+        }
+    }
 }
 
 impl Bus for Memory {
@@ -92,11 +102,7 @@ pub fn broker(data: &[u8]) {
     let Ok(profile) = stockade_profile::parse(PROFILE) else {
         return;
     };
-    let bus = Arc::new(Memory {
-        records: Mutex::default(),
-        durable: watch::channel(Seq::ZERO).0,
-        mood: AtomicU8::new(0),
-    });
+    let bus = Arc::<Memory>::default();
     let limits = Limits {
         compact_after: 4_096,
         queue_messages: 4,
@@ -181,6 +187,7 @@ fn packets<'a>(
             *conn += 1;
             client.outbox = Arc::default();
             let arrival = Arrival {
+                way: super::Way::Tls,
                 policy: Arc::clone(&client.policy),
                 peer: ([127, 0, 0, if conn.is_multiple_of(2) { 1 } else { 2 }], 1).into(),
                 conn: *conn,

@@ -54,7 +54,7 @@ impl Broker {
             qos: qos.min(2),
             from: 0,
             packet_id: 0,
-            telemetry: None,
+            kept: None,
             with: None,
         };
         let routed = self.route(inbound, out)?;

@@ -144,24 +144,25 @@ impl Broker {
             let quota = ReasonCode::QuotaExceeded;
             return self.answer_refusal(handle, packet, Refusal::Answer(quota, quota), out);
         }
-        let telemetry = self.devices.get(device).and_then(|found| {
-            super::devices::telemetry(&found.policy, rule, topic, packet.payload, out.now)
-        });
         let qos = packet.delivery.qos().as_u8();
-        let inbound = Inbound {
-            publish: packet,
-            topic,
-            qos,
-            from: sid,
-            packet_id: if qos == 2 {
-                packet.delivery.id().map_or(0, PacketId::get)
-            } else {
-                0
-            },
-            telemetry: telemetry.as_deref(),
-            with: None,
-        };
-        match self.route(inbound, out) {
+        let routed = self
+            .telemetry(device, rule, (topic, packet.payload), out)
+            .and_then(|kept| {
+                let inbound = Inbound {
+                    publish: packet,
+                    topic,
+                    qos,
+                    from: sid,
+                    packet_id: match packet.delivery {
+                        Delivery::ExactlyOnce { id, .. } => id.get(),
+                        _ => 0,
+                    },
+                    kept: kept.as_ref(),
+                    with: None,
+                };
+                self.route(inbound, out)
+            });
+        match routed {
             Ok(routed) => self.accepted(handle, packet.delivery, topic, routed, out),
             Err(BusError::Full) => {
                 if let Some(found) = self.devices.get_mut(device) {

@@ -117,8 +117,6 @@ impl Broker {
                 return true;
             }
         };
-        let telemetry =
-            super::devices::telemetry(&found.policy, rule, topic, publish.payload, out.now);
         publish.retain = will.retain;
         // Both in one write: a crash can neither lose the will nor speak it twice.
         let spoken = Record::Willed {
@@ -127,16 +125,21 @@ impl Broker {
             flags: 0,
             wire: &[],
         };
-        let inbound = Inbound {
-            publish: &publish,
-            topic,
-            qos: will.qos,
-            from: sid,
-            packet_id: 0,
-            telemetry: telemetry.as_deref(),
-            with: durable.then_some(&spoken),
-        };
-        let taken = self.route(inbound, out).is_ok();
+        let routed = self
+            .telemetry(device, rule, (topic, publish.payload), out)
+            .and_then(|kept| {
+                let inbound = Inbound {
+                    publish: &publish,
+                    topic,
+                    qos: will.qos,
+                    from: sid,
+                    packet_id: 0,
+                    kept: kept.as_ref(),
+                    with: durable.then_some(&spoken),
+                };
+                self.route(inbound, out)
+            });
+        let taken = routed.is_ok();
         if !taken && let Some(session) = self.sessions.get_mut(slot) {
             session.will = Some(will);
         }

@@ -16,12 +16,16 @@ use time::Duration;
 use zeroize::Zeroizing;
 
 use super::{Est, body, cms};
+use crate::attest::{Attester, Roots};
+use crate::link::grants::Grants;
 use crate::name::{DeviceId, DeviceName};
 use crate::pki::Request;
-use crate::registry::{ChangeError, CodeRefused, EnrolError, Issued, Renewal, chain};
+use crate::registry::{ChangeError, CodeRefused, EnrolError, Issued, Renewal};
 use crate::tls::{PeerIdentity, Refused, Why};
 
 const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
+/// The operation for the certificate of a device's page.
+const PAGE: &str = "page/simpleenroll";
 const REALM: &str = "Basic realm=\"stockade enrolment\", charset=\"UTF-8\"";
 /// One sentence for every code that gets nobody in: which one it was stays in the gateway's log.
 const NOT_ACCEPTED: &str = "the device id or its enrolment code was not accepted";
@@ -40,6 +44,21 @@ type Ended = Box<Answer>;
 
 /// Carries out one operation (RFC 7030 §3.2.2).
 pub(super) fn answer(est: &Est, asked: &Asked) -> Answer {
+    if let ("/.well-known/stockade/signer", Some(pem)) = (asked.head.uri.path(), &est.signer) {
+        return if asked.head.method == Method::GET {
+            plain(StatusCode::OK, pem.trim_end())
+        } else {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "another method is needed")
+        };
+    }
+    if let ("/.well-known/stockade/attest", Some((attester, roots))) =
+        (asked.head.uri.path(), &est.attester)
+    {
+        return attest(est, attester, roots, asked).unwrap_or_else(|ended| *ended);
+    }
+    if let ("/.well-known/stockade/grants", Some(grants)) = (asked.head.uri.path(), &est.grants) {
+        return granted(est, grants, asked).unwrap_or_else(|ended| *ended);
+    }
     let Some(operation) = asked.head.uri.path().strip_prefix("/.well-known/est/") else {
         return plain(
             StatusCode::NOT_FOUND,
@@ -48,7 +67,7 @@ pub(super) fn answer(est: &Est, asked: &Asked) -> Answer {
     };
     let expected = match operation {
         "cacerts" | "csrattrs" => Method::GET,
-        "simpleenroll" | "simplereenroll" => Method::POST,
+        "simpleenroll" | "simplereenroll" | PAGE => Method::POST,
         // RFC 7030 §3.2.2: these may be left out, and so may labels for other CAs.
         _ => {
             return plain(
@@ -78,6 +97,7 @@ pub(super) fn answer(est: &Est, asked: &Asked) -> Answer {
         "cacerts" => base64_body(CERTS_ONLY, &cms::certs_only(&[est.pki.ca_der()])),
         "csrattrs" => base64_body("application/csrattrs", &cms::csr_attributes()),
         "simpleenroll" => enrol(est, asked).unwrap_or_else(|ended| *ended),
+        PAGE => page(est, asked).unwrap_or_else(|ended| *ended),
         _ => reenrol(est, asked).unwrap_or_else(|ended| *ended),
     }
 }
@@ -121,7 +141,15 @@ fn enrol(est: &Est, asked: &Asked) -> Result<Answer, Ended> {
         Box::new(|name| issue(est, name, &request)),
     );
     match issued {
-        Ok(issued) => Ok(base64_body(CERTS_ONLY, &cms::certs_only(&[&issued.der]))),
+        Ok(issued) => {
+            if let Some((attester, _)) = &est.attester
+                && let Err(error) = attester.await_key(&id, now)
+            {
+                // The certificate stands: without a key the device is only held.
+                tracing::error!(%error, device = %id, "its TPM can not be made known");
+            }
+            Ok(base64_body(CERTS_ONLY, &cms::certs_only(&[&issued.der])))
+        }
         Err(
             EnrolError::CodeUsed
             | EnrolError::Change(ChangeError::Unknown(_) | ChangeError::Revoked { .. }),
@@ -169,18 +197,98 @@ fn reenrol(est: &Est, asked: &Asked) -> Result<Answer, Ended> {
     }
 }
 
+/// A certificate for the page of a device that is one of ours now (RFC 7030 §3.2.2, a label; §3.3.2, authenticated by certificate).
+fn page(est: &Est, asked: &Asked) -> Result<Answer, Ended> {
+    let now = est.clock().now();
+    let request = request(asked)?;
+    let name = admitted(est, asked, "this device gets no certificate")?;
+    let life = life(est, name);
+    let issued = est
+        .pki
+        .issue_page(name, asked.peer.ip(), &request, life, now);
+    let issued = issued.map_err(|error| {
+        let why = EnrolError::Issue(error.into());
+        Box::new(failed(est, asked, &name.id, &why))
+    })?;
+    Ok(base64_body(CERTS_ONLY, &cms::certs_only(&[&issued.der])))
+}
+
+/// The device that shows its certificate, if it is one of ours now.
+fn admitted<'a>(est: &Est, asked: &'a Asked, refused: &str) -> Result<&'a DeviceName, Ended> {
+    let refused = || Box::new(plain(StatusCode::FORBIDDEN, refused));
+    let (identity, now) = (asked.identity.as_ref(), est.clock().now());
+    let identity = identity.filter(|it| now <= it.not_after);
+    let identity = identity.ok_or_else(refused)?;
+    let name = &identity.name;
+    let admitted = est.registry.admit(name, &identity.fingerprint, now);
+    admitted.map_err(|refusal| {
+        tell(est, asked, Some(&name.id), refusal.to_string());
+        refused()
+    })?;
+    Ok(name)
+}
+
+/// A device makes its TPM known (`docs/attestation.md`).
+fn attest(est: &Est, attester: &Attester, roots: &Roots, asked: &Asked) -> Result<Answer, Ended> {
+    if asked.head.method != Method::POST {
+        let text = "another method is needed";
+        return Err(plain(StatusCode::METHOD_NOT_ALLOWED, text).into());
+    }
+    let name = admitted(est, asked, "the TPM of this device is not taken")?;
+    let said = serde_json::from_slice(&asked.body);
+    let said = said.map_err(|error| {
+        let why = format!("this is no introduction of a TPM: {error}");
+        Box::new(plain(StatusCode::BAD_REQUEST, &why))
+    })?;
+    let now = est.clock().now();
+    let welcome = attester.introduce(&name.id, said, roots, now);
+    let welcome = welcome.map_err(|error| {
+        let why = stockade_host::chain(&error);
+        tell(est, asked, Some(&name.id), format!("its TPM: {why}"));
+        Box::new(plain(StatusCode::FORBIDDEN, &why))
+    })?;
+    // Text and bytes: it can always be written.
+    let body = serde_json::to_vec(&welcome).unwrap_or_default();
+    let mut answer = Response::new(Full::from(body));
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(answer)
+}
+
+/// What a device may ask of others (`docs/grants.md`).
+fn granted(est: &Est, grants: &Grants, asked: &Asked) -> Result<Answer, Ended> {
+    if asked.head.method != Method::GET {
+        let text = "another method is needed";
+        return Err(plain(StatusCode::METHOD_NOT_ALLOWED, text).into());
+    }
+    let name = admitted(est, asked, "this device gets no grants")?;
+    let bundle = grants.bundle(&name.id, est.clock().now());
+    let bundle = bundle.map_err(|error| {
+        tracing::error!(%error, device = %name, "its grants cannot be told");
+        Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, "try again later"))
+    })?;
+    let mut answer = Response::new(Full::from(bundle));
+    let cbor = HeaderValue::from_static("application/cbor");
+    answer.headers_mut().insert(CONTENT_TYPE, cbor);
+    Ok(answer)
+}
+
 fn issue(
     est: &Est,
     name: &DeviceName,
     request: &Request,
 ) -> Result<Issued, Box<dyn std::error::Error + Send + Sync>> {
+    let life = life(est, name);
+    Ok(est.pki.issue(name, request, life, est.clock().now())?)
+}
+
+/// How long the certificates of a device live.
+fn life(est: &Est, name: &DeviceName) -> Duration {
     let most = est.pki.settings().device_life;
-    let life = est
-        .registry
+    est.registry
         .profile(&name.model)
         .and_then(|profile| Duration::try_from(profile.comms.certificate_life).ok())
-        .map_or(most, |life| life.min(most));
-    Ok(est.pki.issue(name, request, life, est.clock().now())?)
+        .map_or(most, |life| life.min(most))
 }
 
 /// Reads the PKCS#10 request of a body.
@@ -257,7 +365,7 @@ fn tell(est: &Est, asked: &Asked, device: Option<&DeviceId>, reason: String) {
 }
 
 fn failed(est: &Est, asked: &Asked, device: &DeviceId, error: &EnrolError) -> Answer {
-    let why = chain(error);
+    let why = stockade_host::chain(error);
     tracing::error!(error = %why, "a certificate could not be issued");
     tell(
         est,

@@ -11,7 +11,6 @@ use super::device::Role;
 use super::request::{Page, Refusal, Request};
 use super::run::{Guard, Undone};
 use super::view;
-use crate::registry::chain;
 
 /// The answer, or why not.
 type Answered = Result<Value, Refusal>;
@@ -94,7 +93,8 @@ impl Guard {
         let bytes = BASE64
             .decode(canonical)
             .map_err(|error| wrong(error.to_string()))?;
-        let profile = Profile::from_canonical(&bytes).map_err(|error| wrong(chain(&error)))?;
+        let profile =
+            Profile::from_canonical(&bytes).map_err(|error| wrong(stockade_host::chain(&error)))?;
         let model = profile.device.model.clone();
         let actions = self.core.install(profile, now)?;
         done(self.perform(actions))?;
@@ -197,7 +197,7 @@ impl Guard {
             }
             Err(error) => json!({
                 "verdict": "not judged",
-                "summary": format!("could not be judged: {}", chain(&error)),
+                "summary": format!("could not be judged: {}", stockade_host::chain(&error)),
                 "differences": [],
             }),
         }
@@ -206,7 +206,7 @@ impl Guard {
     /// Takes the rules away first: an interface that is back as it was, under rules that count on its isolation, would let
     /// devices reach each other with everyone believing that they can not.
     fn off(&mut self) -> Answered {
-        let failed = |error: &dyn std::error::Error| Refusal::new(chain(error));
+        let failed = |error: &dyn std::error::Error| Refusal::new(stockade_host::chain(error));
         tokio::task::block_in_place(|| self.kernel.remove()).map_err(|error| failed(&error))?;
         let before = self.kept.before().map_err(|error| failed(&error))?;
         if let Some(isolation) = &self.isolation {

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use rustls::pki_types::UnixTime;
+use stockade_host::chain;
 use stockade_host::fetch::{FetchSettings, Fetcher};
 use stockade_profile::HttpsUrl;
 use stockade_profile::mud::signature::{self, Anchors};
@@ -12,7 +13,6 @@ use time::Duration;
 use super::mud::Fetched;
 use super::settings::MudSettings;
 use crate::events::printable;
-use crate::registry::chain;
 
 /// Most lines of the importer's report that are kept.
 const MAX_REPORT: usize = 400;

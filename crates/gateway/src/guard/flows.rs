@@ -1,25 +1,18 @@
 //! Flows that were open when rights were taken away: those that are not allowed any more are cut, and no others.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use stockade_controls::firewall::compile::GuardPlan;
-use stockade_controls::firewall::decide::{
-    AddressType, Decision, Probe, State, Way, World, allows, decide,
-};
-use stockade_controls::firewall::policy::{Peer, Policy};
+use stockade_controls::firewall::decide::{Decision, Probe, World, decide, opening_names};
+use stockade_controls::firewall::policy::Policy;
+use stockade_host::firewall::question;
 use stockade_host::netlink::NetlinkError;
-use stockade_host::netlink::flows::{Ends, Flow, Flows};
-use stockade_profile::{Direction, HostName};
+use stockade_host::netlink::flows::{Flow, Flows};
+use stockade_profile::Direction;
 
 use super::core::Core;
 use super::device::Place;
 use super::plan;
-
-/// `IPS_DST_NAT`: the flow's destination was changed (`linux/netfilter/nf_conntrack_common.h`).
-const REDIRECTED: u32 = 0x20;
-/// The hop limit that most hosts send with; no rule about flows looks at it.
-const HOP_LIMIT: u8 = 64;
 
 /// The rules that were and that are.
 #[derive(Debug)]
@@ -72,11 +65,11 @@ impl Rules<'_> {
         let Some(policy) = plan::policy(self.plan, &place) else {
             return true;
         };
-        let probe = probe(flow, direction, peer);
+        let probe = question(flow, direction, peer);
         match decide(&policy, &self.world, &probe) {
             Decision::Allowed(_) => true,
             // Our forwarder has it.
-            Decision::Forwarded => flow.status & REDIRECTED != 0,
+            Decision::Forwarded => flow.is_redirected(),
             Decision::Refused(_) => self.was_a_name(device, &place, &policy, &probe),
         }
     }
@@ -91,51 +84,7 @@ impl Rules<'_> {
         let Some(before) = plan::policy(self.before.unwrap_or(self.plan), before) else {
             return false;
         };
-        let before = opening(&before, probe);
-        !before.is_empty() && before.is_subset(&opening(policy, probe))
-    }
-}
-
-/// The names by which such flows may be opened.
-fn opening(policy: &Policy, probe: &Probe) -> BTreeSet<HostName> {
-    let names = policy.allow.iter().filter_map(|allow| {
-        let Peer::Name(name) = &allow.peer else {
-            return None;
-        };
-        let mut anywhere = allow.clone();
-        anywhere.peer = Peer::Any;
-        allows(&anywhere, &World::default(), probe).then(|| name.clone())
-    });
-    names.collect()
-}
-
-fn probe(flow: &Flow, direction: Direction, peer: IpAddr) -> Probe {
-    let (source_port, destination_port, icmp) = match flow.original.ends {
-        Ends::Ports {
-            source,
-            destination,
-        } => (source, destination, None),
-        Ends::Icmp { kind, code, .. } => (0, 0, Some((kind, code))),
-        Ends::None => (0, 0, None),
-    };
-    let source = match direction {
-        Direction::Out => AddressType::Local,
-        Direction::In => AddressType::Unicast,
-    };
-    Probe {
-        direction,
-        peer,
-        protocol: flow.original.protocol,
-        source_port,
-        destination_port,
-        icmp,
-        state: State::New,
-        hop_limit: HOP_LIMIT,
-        mark: 0,
-        service: None,
-        way: Way {
-            source,
-            ..Way::default()
-        },
+        let before = opening_names(&before, probe);
+        !before.is_empty() && before.is_subset(&opening_names(policy, probe))
     }
 }

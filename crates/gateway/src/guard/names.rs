@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use stockade_controls::firewall::decide::World;
 use stockade_controls::firewall::names::{Rights, Why};
 use stockade_host::admit::Admit;
+use stockade_host::chain;
 use stockade_host::dns::{DnsError, Doors, Event, Following, Forwarder, Settings};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,7 +17,6 @@ use super::core::Standing;
 use super::device::Place;
 use super::settings::GuardSettings;
 use crate::events::Outcome;
-use crate::registry::chain;
 
 /// Where devices' questions are sent to, if it is free.
 const PORT: u16 = 5_053;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_host::capture::CaptureError;
+use stockade_host::chain;
 use stockade_host::dns::Event;
 use stockade_host::fetch::{FetchError, Fetcher};
 use stockade_host::surroundings::system_resolvers;
@@ -32,7 +33,6 @@ use super::seeing::{Ears, Seen};
 use super::settings::GuardSettings;
 use super::socket::{self, Asked};
 use crate::events::{EventLog, Happening, Outcome};
-use crate::registry::chain;
 
 pub use super::rights::{RightsError, give_up_rights};
 

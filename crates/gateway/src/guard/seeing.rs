@@ -72,10 +72,8 @@ impl Ears {
                     Ok(None) => continue,
                     Err(error) => {
                         // Who does not listen any more need not be told.
-                        let _closed = to.blocking_send(Seen::Deaf(
-                            name.clone(),
-                            crate::registry::chain(&error),
-                        ));
+                        let _closed = to
+                            .blocking_send(Seen::Deaf(name.clone(), stockade_host::chain(&error)));
                         return;
                     }
                 };
@@ -107,7 +105,7 @@ impl Ears {
                     Ok(Heard::Packets(packets)) => Seen::Blocked(packets),
                     Ok(Heard::Lost) => Seen::BlockedLost,
                     Err(error) => {
-                        let why = crate::registry::chain(&error);
+                        let why = stockade_host::chain(&error);
                         let _closed = to.blocking_send(Seen::DeafToBlocked(why));
                         return;
                     }

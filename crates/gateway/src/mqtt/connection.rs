@@ -394,6 +394,7 @@ impl Connection {
         {
             Ok(admission) if admission.permits_tls(identity.version) => {
                 let arrival = Arrival {
+                    way: crate::broker::Way::Tls,
                     policy: Policy::compile(
                         &admission.profile,
                         &identity.name,

@@ -15,7 +15,7 @@ use super::PkiError;
 const MAX_KEY: u64 = 64 * 1024;
 
 /// Makes a directory that only its owner can enter, if it is not there.
-pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700).recursive(true);
     builder
@@ -24,7 +24,7 @@ pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that was not there: whole and on disk when this returns, or not at all.
-pub(super) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let invalid = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -56,7 +56,7 @@ pub(super) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Reads a key, if it is there, and refuses one that others can read too.
-pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, PkiError> {
+pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, PkiError> {
     let meta = match fs_err::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -79,7 +79,7 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Pki
 }
 
 /// Textual encoding (RFC 7468 §2).
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     for line in BASE64.encode(der).as_bytes().chunks(64) {
         text.extend(line.iter().copied().map(char::from));

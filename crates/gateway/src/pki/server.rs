@@ -129,7 +129,7 @@ fn make(
 }
 
 /// The names devices may reach the gateway by.
-fn names(chosen: &[String]) -> Result<Vec<SanType>, PkiError> {
+pub(super) fn names(chosen: &[String]) -> Result<Vec<SanType>, PkiError> {
     let mut texts: Vec<String> = chosen.to_vec();
     texts.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     // The machine's own name is a convenience; a name that no certificate can hold is left out.

@@ -7,7 +7,7 @@ use stockade_store::{Batch, StoreError};
 use time::OffsetDateTime;
 
 use super::activity::Activity;
-use super::record::{FORMAT, Stored, StoredCode};
+use super::record::{Stored, StoredCode};
 use super::{
     ACTIVITY, AddError, ChangeError, DEVICES, Direction, EnrolmentCode, NoRandomness, Registry,
     Slot, State, lock, to_json,
@@ -22,16 +22,28 @@ impl Registry {
             return Err(AddError::NoModel(name.model.clone()));
         }
         let (code, stored_code) = self.fresh_code(&name.id, now)?;
-        let stored = Stored {
-            v: FORMAT,
-            model: name.model.clone(),
-            added: now,
-            state: State::Pending,
-            code: Some(stored_code),
-            current: None,
-            next: None,
-            previous: None,
-        };
+        self.insert(
+            name,
+            Stored::pending(name, now, Some(stored_code), None),
+            now,
+        )?;
+        self.tell(
+            now,
+            Some(&name.id),
+            Outcome::Changed,
+            format!("{name} added, waits to enrol"),
+        );
+        self.notify(&name.id);
+        Ok(code)
+    }
+
+    /// Writes a new device, and knows it from then on.
+    pub(super) fn insert(
+        &self,
+        name: &DeviceName,
+        stored: Stored,
+        now: OffsetDateTime,
+    ) -> Result<(), AddError> {
         let mut batch = Batch::new();
         batch.require_absent(DEVICES, name.id.as_str());
         batch.put(DEVICES, name.id.as_str(), to_json(&stored));
@@ -50,17 +62,11 @@ impl Registry {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.id.clone(), slot);
-        self.tell(
-            now,
-            Some(&name.id),
-            Outcome::Changed,
-            format!("{name} added, waits to enrol"),
-        );
-        self.notify(&name.id);
-        Ok(code)
+        Ok(())
     }
 
-    /// Gives a known device another code: its key was lost, or its code expired. An older code is void.
+    /// Gives a known device another code: its key was lost, or its code expired. An older code is void. A constrained device
+    /// has none: its key is its label's.
     pub fn renew_code(
         &self,
         id: &DeviceId,
@@ -69,6 +75,9 @@ impl Registry {
         let (code, stored_code) = self.fresh_code(id, now)?;
         self.change(id, Direction::Loosen, |stored| {
             not_revoked(id, stored)?;
+            if stored.link.is_some() {
+                return Err(ChangeError::ByKey(id.clone()));
+            }
             stored.code = Some(stored_code);
             Ok::<_, ChangeError>(())
         })?;
@@ -106,7 +115,8 @@ impl Registry {
         self.quarantine_for(id, Control::Comms, reason, now)
     }
 
-    pub(super) fn quarantine_for(
+    /// The same, for what another control saw.
+    pub(crate) fn quarantine_for(
         &self,
         id: &DeviceId,
         control: Control,
@@ -132,6 +142,51 @@ impl Registry {
                     reason: format!("quarantined: {reason}"),
                 },
             );
+        }
+        changed
+    }
+
+    /// What a device's evidence says against it: with reasons it is in quarantine for them; without, it leaves a
+    /// quarantine that is from evidence alone. One that an operator or the gateway itself decided on stays.
+    pub fn judged(
+        &self,
+        id: &DeviceId,
+        reasons: &[String],
+        now: OffsetDateTime,
+    ) -> Result<(), ChangeError> {
+        let direction = if reasons.is_empty() {
+            Direction::Loosen
+        } else {
+            Direction::Tighten
+        };
+        let mut told = None;
+        let changed = self.change(id, direction, |stored| {
+            not_revoked(id, stored)?;
+            let before = stored.state.clone();
+            let was = matches!(before, State::Quarantined { .. });
+            if !reasons.is_empty() {
+                stored.state = before.quarantined_by_evidence(reasons, now);
+                if stored.state != before {
+                    told = Some(format!(
+                        "quarantined by its evidence: {}",
+                        reasons.join("; ")
+                    ));
+                }
+            } else if was {
+                stored.state = before.quarantined_by_evidence(&[], now);
+                if matches!(&stored.state, State::Quarantined { reasons, .. } if reasons.is_empty())
+                {
+                    stored.state = stored.at_rest();
+                    told = Some(
+                        "released from quarantine: its evidence says that it is mended".to_owned(),
+                    );
+                }
+            }
+            Ok(())
+        });
+        // What tightens holds although it was not written; what loosens does not.
+        if let Some(told) = told.filter(|_| changed.is_ok() || !reasons.is_empty()) {
+            self.tell(now, Some(id), Outcome::Changed, told);
         }
         changed
     }
@@ -211,6 +266,9 @@ impl Registry {
             .delete(DEVICES, id.as_str())
             .delete(ACTIVITY, id.as_str());
         self.store.commit(batch)?;
+        if let Some(link) = &slot.now.load().link {
+            lock(&self.link).remove(link);
+        }
         *written = None;
         self.devices
             .write()

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use stockade_store::StoreError;
 use time::{Duration, OffsetDateTime};
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::codes::CodeHash;
 use super::decide::not_revoked;
@@ -325,6 +327,7 @@ impl CertificateRecord {
         Self {
             fingerprint: issued.fingerprint,
             key,
+            p256: p256(&issued.der),
             issued: now,
             not_after: issued.not_after,
             der: Some(issued.der.clone()),
@@ -343,4 +346,13 @@ impl CertificateRecord {
             not_after: self.not_after,
         })
     }
+}
+
+/// The public key of a certificate, as an uncompressed point (SEC 1 §2.3.3), if it is one of P-256.
+fn p256(der: &[u8]) -> Option<Vec<u8>> {
+    let (_rest, certificate) = X509Certificate::from_der(der).ok()?;
+    let key = certificate.public_key();
+    let curve = key.algorithm.parameters.as_ref()?.as_oid().ok()?;
+    (key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == OID_EC_P256)
+        .then(|| key.subject_public_key.data.to_vec())
 }

@@ -37,6 +37,15 @@ pub enum AddError {
         "there is no profile for the model {0}: install one first (stockade profile install FILE)"
     )]
     NoModel(ModelName),
+    /// A device with a certificate is added in another way.
+    #[error("the model {0} is not of the class \"constrained\": add it without --constrained")]
+    NotConstrained(ModelName),
+    /// Another device has the key.
+    #[error("the device {0} has this key: every device has a key of its own")]
+    KeyInUse(DeviceId),
+    /// Sixteen million devices are there.
+    #[error("there is no short name left for another constrained device")]
+    NoNames,
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -67,6 +76,9 @@ pub enum ChangeError {
         /// How it stands.
         state: &'static str,
     },
+    /// A constrained device needs no code.
+    #[error("{0} enrols over the link, by the key of its label: it has no code")]
+    ByKey(DeviceId),
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -130,6 +142,9 @@ pub enum Refusal {
     /// Its certificate is not one the registry knows of.
     #[error("shows a certificate that the registry does not know")]
     UnknownCertificate,
+    /// Its key is not the one on its label.
+    #[error("holds a key that is not the one of its label")]
+    UnknownKey,
     /// Its certificate has expired.
     #[error("shows a certificate that expired on {}", moment(*.0))]
     Expired(OffsetDateTime),

@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use super::activity::Activity;
 use super::record::Stored;
 use super::{
-    ACTIVITY, AT_ONCE, CertificateRecord, Outcome, Refusal, Registry, Slot, State, Unwritten,
-    chain, lock, to_json,
+    ACTIVITY, AT_ONCE, CertificateRecord, Outcome, Refusal, Registry, Slot, State, Unwritten, lock,
+    to_json,
 };
 use crate::name::{DeviceId, DeviceName};
 use crate::tls::{Fingerprint, hello};
@@ -184,7 +184,10 @@ impl Registry {
                     now,
                     Some(id),
                     Outcome::Alarm,
-                    format!("the quarantine was not written: {}", chain(&error)),
+                    format!(
+                        "the quarantine was not written: {}",
+                        stockade_host::chain(&error)
+                    ),
                 );
             }
         }
@@ -214,7 +217,10 @@ impl Registry {
         match &written {
             Err(error) if !failing => {
                 tracing::error!(%error, "the registry cannot be written");
-                let why = format!("the registry cannot be written: {}", chain(error));
+                let why = format!(
+                    "the registry cannot be written: {}",
+                    stockade_host::chain(error)
+                );
                 self.tell(now, None, Outcome::Alarm, why);
             }
             Ok(()) if failing => {

@@ -131,7 +131,7 @@ impl Registry {
         self.models.load().values().cloned().collect()
     }
 
-    fn ids_of(&self, model: &ModelName) -> Vec<DeviceId> {
+    pub(crate) fn ids_of(&self, model: &ModelName) -> Vec<DeviceId> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
         devices
             .iter()

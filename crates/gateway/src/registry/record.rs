@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::activity::Noted;
+use super::link::LinkRecord;
 use crate::name::{DeviceId, DeviceName, ModelName};
 use crate::tls::Fingerprint;
 
@@ -27,8 +28,11 @@ pub enum State {
     Active,
     /// May only reach what it needs to be mended.
     Quarantined {
-        /// Why, for a person; the oldest first.
+        /// Why, for a person; the oldest first. Only an operator ends these.
         reasons: Vec<String>,
+        /// What its own evidence says is wrong; ends with evidence that it is mended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        evidence: Vec<String>,
         /// Since when.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
@@ -54,22 +58,53 @@ impl State {
         }
     }
 
+    /// Why it may do less than its profile says, or nothing; the oldest first.
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            Self::Pending | Self::Active => Vec::new(),
+            Self::Quarantined {
+                reasons, evidence, ..
+            } => reasons.iter().chain(evidence).cloned().collect(),
+            Self::Revoked { reason, .. } => vec![reason.clone()],
+        }
+    }
+
+    /// Since when it is in quarantine or revoked.
+    pub const fn since(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Pending | Self::Active => None,
+            Self::Quarantined { since, .. } | Self::Revoked { since, .. } => Some(*since),
+        }
+    }
+
     /// The state with one more reason for quarantine.
     pub(super) fn quarantined(&self, reason: &str, now: OffsetDateTime) -> Self {
-        let reason: String = reason.chars().take(MAX_REASON).collect();
+        let reason = cut(reason);
+        let mut state = self.in_quarantine(now);
+        if let Self::Quarantined { reasons, .. } = &mut state
+            && !reasons.contains(&reason)
+            && reasons.len() < MAX_REASONS
+        {
+            reasons.push(reason);
+        }
+        state
+    }
+
+    /// The state with these reasons, and no others, from evidence.
+    pub(super) fn quarantined_by_evidence(&self, why: &[String], now: OffsetDateTime) -> Self {
+        let mut state = self.in_quarantine(now);
+        if let Self::Quarantined { evidence, .. } = &mut state {
+            *evidence = why.iter().take(MAX_REASONS).map(|r| cut(r)).collect();
+        }
+        state
+    }
+
+    fn in_quarantine(&self, now: OffsetDateTime) -> Self {
         match self {
-            Self::Quarantined { reasons, since } => {
-                let mut reasons = reasons.clone();
-                if !reasons.contains(&reason) && reasons.len() < MAX_REASONS {
-                    reasons.push(reason);
-                }
-                Self::Quarantined {
-                    reasons,
-                    since: *since,
-                }
-            }
+            Self::Quarantined { .. } => self.clone(),
             _ => Self::Quarantined {
-                reasons: vec![reason],
+                reasons: Vec::new(),
+                evidence: Vec::new(),
                 since: now,
             },
         }
@@ -78,10 +113,14 @@ impl State {
     /// The state of a device that is never let in again.
     pub(super) fn revoked(reason: &str, now: OffsetDateTime) -> Self {
         Self::Revoked {
-            reason: reason.chars().take(MAX_REASON).collect(),
+            reason: cut(reason),
             since: now,
         }
     }
+}
+
+fn cut(reason: &str) -> String {
+    reason.chars().take(MAX_REASON).collect()
 }
 
 /// A certificate as the registry knows it.
@@ -94,6 +133,13 @@ pub struct CertificateRecord {
     /// SHA-256 of its public key.
     #[serde(with = "hex32")]
     pub key: [u8; 32],
+    /// The key itself as a point of P-256, if it is one: what its signatures are checked with.
+    #[serde(
+        default,
+        with = "base64_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub p256: Option<Vec<u8>>,
     /// When it was issued.
     #[serde(with = "time::serde::rfc3339")]
     pub issued: OffsetDateTime,
@@ -136,6 +182,9 @@ pub(super) struct Stored {
     /// The one before the current, to tell a superseded certificate from an unknown one.
     #[serde(with = "hex32_option")]
     pub(super) previous: Option<Fingerprint>,
+    /// The key of a constrained device, which has no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) link: Option<LinkRecord>,
 }
 
 /// A stored record that cannot be read.
@@ -178,6 +227,8 @@ pub struct DeviceRecord {
     pub certificate: Option<CertificateRecord>,
     /// The certificate issued last, if it was not used so far.
     pub next_certificate: Option<CertificateRecord>,
+    /// The key of a constrained device.
+    pub link: Option<LinkRecord>,
     /// When it was last heard of.
     pub last_seen: Option<OffsetDateTime>,
     /// From where it was last heard of.
@@ -191,6 +242,26 @@ pub struct DeviceRecord {
 }
 
 impl Stored {
+    /// A device that waits to enrol, with a code or by its key.
+    pub(super) fn pending(
+        name: &DeviceName,
+        now: OffsetDateTime,
+        code: Option<StoredCode>,
+        link: Option<LinkRecord>,
+    ) -> Self {
+        Self {
+            v: FORMAT,
+            model: name.model.clone(),
+            added: now,
+            state: State::Pending,
+            code,
+            current: None,
+            next: None,
+            previous: None,
+            link,
+        }
+    }
+
     pub(super) fn name(&self, id: &DeviceId) -> DeviceName {
         DeviceName {
             model: self.model.clone(),
@@ -200,7 +271,11 @@ impl Stored {
 
     /// Where a device goes that is neither quarantined nor revoked.
     pub(super) fn at_rest(&self) -> State {
-        if self.current.is_some() || self.next.is_some() {
+        let by_key = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.credential.is_some());
+        if by_key || self.current.is_some() || self.next.is_some() {
             State::Active
         } else {
             State::Pending
@@ -221,14 +296,14 @@ impl Stored {
     }
 }
 
-mod model_name {
+pub(crate) mod model_name {
     use super::{Deserialize as _, Deserializer, ModelName, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(name: &ModelName, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(name: &ModelName, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(name.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ModelName, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ModelName, D::Error> {
         let text = String::deserialize(from)?;
         ModelName::new(&text).map_err(serde::de::Error::custom)
     }
@@ -260,14 +335,19 @@ fn unhex32(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
-mod hex32 {
+pub(super) mod hex32 {
     use super::{Deserialize as _, Deserializer, Serializer, hex, unhex32};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        bytes: &[u8; 32],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(&hex(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<[u8; 32], D::Error> {
         let text = String::deserialize(from)?;
         unhex32(&text).ok_or_else(|| serde::de::Error::custom("not 64 hexadecimal digits"))
     }
@@ -298,7 +378,7 @@ mod hex32_option {
     }
 }
 
-mod base64_bytes {
+pub(super) mod base64_bytes {
     use base64::Engine as _;
 
     use super::{BASE64, Deserialize as _, Deserializer, Serialize as _, Serializer};
@@ -307,7 +387,7 @@ mod base64_bytes {
         clippy::ref_option,
         reason = "serde hands over a reference to the field"
     )]
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::registry) fn serialize<S: Serializer>(
         bytes: &Option<Vec<u8>>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
@@ -317,7 +397,7 @@ mod base64_bytes {
             .serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
         Option::<String>::deserialize(from)?

@@ -223,6 +223,7 @@ fn quarantine_gathers_reasons_and_release_ends_it() {
         fleet.state("porch"),
         State::Quarantined {
             reasons,
+            evidence: Vec::new(),
             since: START
         }
     );
@@ -233,6 +234,33 @@ fn quarantine_gathers_reasons_and_release_ends_it() {
         registry.release(&id("porch"), "again", START),
         Err(ChangeError::NotQuarantined { .. })
     ));
+}
+
+#[test]
+fn evidence_releases_only_whom_evidence_quarantined() {
+    let fleet = Fleet::new();
+    fleet.enrol("porch", 1);
+    let (registry, porch) = (&fleet.registry, id("porch"));
+    let wrong = ["credentials/default-password: account `guest`".to_owned()];
+    registry.judged(&porch, &wrong, START).unwrap();
+    assert_eq!(fleet.state("porch").reasons(), wrong);
+    assert!(fleet.admit("porch", 1).unwrap().quarantined);
+    registry.judged(&porch, &[], START).unwrap();
+    assert_eq!(fleet.state("porch"), State::Active);
+
+    registry.judged(&porch, &wrong, START).unwrap();
+    registry.quarantine(&porch, "opened", START).unwrap();
+    assert_eq!(fleet.state("porch").reasons().len(), 2);
+    registry.judged(&porch, &[], START).unwrap();
+    assert_eq!(fleet.state("porch").reasons(), ["opened"]);
+    registry.judged(&porch, &[], START).unwrap();
+    assert_eq!(fleet.state("porch").reasons(), ["opened"]);
+    registry.release(&porch, "mended", START).unwrap();
+    assert_eq!(fleet.state("porch"), State::Active);
+
+    registry.revoke(&porch, "stolen", START).unwrap();
+    assert!(registry.judged(&porch, &[], START).is_err());
+    assert!(registry.judged(&porch, &wrong, START).is_err());
 }
 
 #[test]
@@ -496,6 +524,7 @@ fn a_device_past_its_certificate_comes_back_into_quarantine_within_the_window() 
         fleet.state("porch"),
         State::Quarantined {
             reasons,
+            evidence: Vec::new(),
             since: in_time
         }
     );
@@ -753,7 +782,7 @@ fn a_record_of_a_newer_version_is_refused_by_name() {
     drop((registry, disk));
     let store = Arc::new(Sqlite::open(&dir.path().join("state.db")).unwrap());
     let error = Registry::open(store, Arc::default(), RegistrySettings::default()).unwrap_err();
-    let text = chain(&error);
+    let text = stockade_host::chain(&error);
     assert_eq!(
         text,
         "cannot read the record of porch in the registry: format 2 is newer than this version knows (1)"
@@ -796,4 +825,99 @@ fn the_first_uses_of_many_certificates_are_written_together() {
         all.iter()
             .all(|record| record.certificate.is_some() && record.next_certificate.is_none())
     );
+}
+
+/// A model too small for certificates.
+const SOIL: &str = r#"
+schema = 1
+[device]
+manufacturer = "Acme"
+model = "soil-1"
+version = 1
+class = "constrained"
+[[comms.publish]]
+topic = "soil-1/${device}/moisture"
+max-bytes = 64
+"#;
+
+#[test]
+fn a_constrained_device_is_known_by_its_key_and_enrols_by_proving_it_and_both_survive() {
+    let fleet = Fleet::new();
+    let soil = stockade_profile::parse(SOIL).unwrap();
+    fleet.registry.install_profile(soil, START).unwrap();
+    let bed = DeviceName::new("soil-1", "bed").unwrap();
+    let link = fleet
+        .registry
+        .add_constrained(&bed, [7; 32], START)
+        .unwrap();
+    assert_eq!(link.kid.bytes(), [0]);
+    let second = DeviceName::new("soil-1", "pot").unwrap();
+    let refused = fleet.registry.add_constrained(&second, [7; 32], START);
+    assert!(matches!(refused, Err(AddError::KeyInUse(other)) if other == bed.id));
+    let refused = fleet
+        .registry
+        .add_constrained(&name("attic"), [8; 32], START);
+    assert!(matches!(refused, Err(AddError::NotConstrained(_))));
+    let pot = fleet
+        .registry
+        .add_constrained(&second, [8; 32], START)
+        .unwrap();
+    assert_eq!(pot.kid.bytes(), [1]);
+
+    let wrong = fleet.registry.enrol_link(&bed.id, &[8; 32], b"ccs", START);
+    assert!(wrong.is_err(), "a key that is not its own enrols nobody");
+    let code = fleet.registry.renew_code(&bed.id, START);
+    assert!(matches!(code, Err(ChangeError::ByKey(id)) if id == bed.id));
+    assert_eq!(
+        fleet.registry.get(&bed.id, START).unwrap().state,
+        State::Pending
+    );
+    fleet
+        .registry
+        .enrol_link(&bed.id, &[7; 32], b"ccs", START)
+        .unwrap();
+
+    let fleet = fleet.reopen();
+    let record = fleet.registry.get(&bed.id, START).unwrap();
+    assert_eq!(record.state, State::Active);
+    assert_eq!(record.link.unwrap().credential.unwrap(), b"ccs");
+    assert_eq!(fleet.registry.by_kid(link.kid), Some(bed.id.clone()));
+    assert_eq!(
+        fleet.registry.by_link_key(&[8; 32]),
+        Some(second.id.clone())
+    );
+    let refused = fleet.registry.admit_link(&bed.id, &[8; 32]);
+    assert_eq!(refused.unwrap_err(), Refusal::UnknownKey);
+
+    fleet.registry.quarantine(&bed.id, "test", START).unwrap();
+    assert!(
+        fleet
+            .registry
+            .admit_link(&bed.id, &[7; 32])
+            .unwrap()
+            .quarantined
+    );
+    fleet.registry.release(&bed.id, "test", START).unwrap();
+    assert_eq!(
+        fleet.registry.get(&bed.id, START).unwrap().state,
+        State::Active
+    );
+    fleet.registry.revoke(&bed.id, "test", START).unwrap();
+    assert!(matches!(
+        fleet.registry.admit_link(&bed.id, &[7; 32]),
+        Err(Refusal::Revoked { .. })
+    ));
+    fleet.registry.remove(&second.id, START).unwrap();
+    assert_eq!(fleet.registry.by_link_key(&[8; 32]), None);
+    assert_eq!(fleet.registry.by_kid(pot.kid), None);
+}
+
+#[test]
+fn a_short_name_has_one_spelling() {
+    for bytes in [&[0][..], &[0x17], &[0, 0x18], &[0xff, 0xff], &[1, 0, 0]] {
+        assert_eq!(Kid::from_bytes(bytes).unwrap().bytes(), bytes);
+    }
+    for bytes in [&[][..], &[0x18], &[0, 0x17], &[0, 0xff, 0xff], &[0; 4]] {
+        assert_eq!(Kid::from_bytes(bytes), None, "{bytes:?}");
+    }
 }

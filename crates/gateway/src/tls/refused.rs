@@ -61,6 +61,10 @@ pub enum Why {
     NotAdmitted(String),
     /// It finished its handshake and said no more.
     NoConnect,
+    /// It speaks CoAP without protection.
+    PlainCoap,
+    /// It did not come to the end of a handshake on the link.
+    Link(String),
 }
 
 /// A peer that was not let in.
@@ -111,6 +115,9 @@ impl Why {
         matches!(
             self,
             Self::GaveWay { .. }
+                // The address of a datagram proves nothing.
+                | Self::PlainCoap
+                | Self::Link(_)
                 | Self::Slow { spoke: false }
                 | Self::Full(super::Full::Total | super::Full::Files)
         )
@@ -133,6 +140,8 @@ impl Why {
             Self::Full(_) => 12,
             Self::NotAdmitted(_) => 13,
             Self::NoConnect => 14,
+            Self::PlainCoap => 15,
+            Self::Link(_) => 16,
         }
     }
 }
@@ -169,6 +178,8 @@ impl std::fmt::Display for Why {
             Self::RefusedUs(how) => write!(f, "does not trust this gateway: {how}"),
             Self::Full(full) => full.fmt(f),
             Self::NoConnect => f.write_str("sent no CONNECT in time"),
+            Self::PlainCoap => f.write_str("spoke CoAP without protection"),
+            Self::Link(why) => write!(f, "did not finish its handshake on the link: {why}"),
         }
     }
 }

@@ -58,6 +58,7 @@ impl Default for TlsOptions {
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
     config: Arc<ServerConfig>,
+    devices: Arc<DeviceVerifier>,
     domain: TrustDomain,
     options: TlsOptions,
     protocol: &'static str,
@@ -95,18 +96,20 @@ impl TlsSettings {
         demand: Demand,
         may_return: Option<Box<MayReturn>>,
     ) -> Result<Self, rustls::Error> {
-        let verifier =
+        let devices =
             DeviceVerifier::new(Arc::clone(&on.roots), on.domain.clone(), demand, may_return)
                 .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let devices = Arc::new(devices);
         let mut config =
             ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(on.clock.clone()))
                 .with_protocol_versions(protocol_versions(options.minimum))?
-                .with_client_cert_verifier(Arc::new(verifier))
+                .with_client_cert_verifier(Arc::clone(&devices) as _)
                 .with_cert_resolver(Arc::clone(&on.server));
         harden(&mut config);
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(Self {
             config: Arc::new(config),
+            devices,
             domain: on.domain.clone(),
             options,
             protocol,
@@ -115,6 +118,11 @@ impl TlsSettings {
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// Who judges the certificates of devices.
+    pub(crate) const fn devices(&self) -> &Arc<DeviceVerifier> {
+        &self.devices
     }
 
     pub(super) const fn domain(&self) -> &TrustDomain {

@@ -154,6 +154,21 @@ impl DeviceVerifier {
         })
     }
 
+    /// Whom a chain names that came in another way than TLS, judged as there; the device's own certificate is the first.
+    pub(crate) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Leaf, RefusedCertificate> {
+        let refused = |why: String| RefusedCertificate { claims: None, why };
+        let (leaf, intermediates) = chain
+            .split_first()
+            .ok_or_else(|| refused(LeafError::Unreadable.to_string()))?;
+        self.verify_client_cert(leaf, intermediates, now)
+            .map_err(|error| take_refused().unwrap_or_else(|| refused(why(&error))))?;
+        Leaf::read(leaf, &self.domain).map_err(|error| refused(error.to_string()))
+    }
+
     /// A certificate past its time, on its way to a new one: everything but the date must hold, and the registry
     /// must still want the device.
     fn returning(

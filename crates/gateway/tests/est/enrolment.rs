@@ -259,3 +259,41 @@ fn the_ca_key_can_be_read_by_its_owner_only() {
         "{text}"
     );
 }
+
+#[test]
+fn a_devices_page_gets_a_certificate_for_servers_under_names_that_are_its_own() {
+    let Some(gw) = gateway() else { return };
+    let code = gw.add("porch");
+    gw.enrol("porch", &code);
+    let page = "-H 'Content-Type: application/pkcs10' --data-binary @page.b64 -o body -w '%{http_code}' \
+                $EST/page/simpleenroll > status";
+    gw.sh(
+        "openssl ecparam -name prime256v1 -genkey -noout -out page.key
+         openssl req -new -key page.key -subj '/CN=localhost' -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+         -outform DER | base64 > page.b64",
+    );
+    gw.sh(&format!("curl -sS --cacert ca.pem {page}"));
+    assert_eq!(gw.read("status"), "403", "not without a certificate");
+    let shown = "--cert porch.pem --key porch.key";
+    gw.sh(&format!("curl -sS --cacert ca.pem {shown} {page}"));
+    assert_eq!(gw.read("status"), "200");
+    gw.sh(&unpack_script("page"));
+    let text = gw.sh(
+        "openssl verify -CAfile ca.pem -purpose sslserver -verify_hostname porch.local page.pem
+         openssl x509 -in page.pem -noout -subject -ext subjectAltName,extendedKeyUsage",
+    );
+    assert!(text.contains("page.pem: OK"), "{text}");
+    assert!(text.contains("DNS:porch.local"), "{text}");
+    for foreign in ["localhost", "127.0.0.1", "URI:", "Client Authentication"] {
+        assert!(!text.contains(foreign), "{foreign} in {text}");
+    }
+    assert!(
+        !gw.knock("page").contains("admitted"),
+        "nobody is a device by the certificate of its page"
+    );
+    gw.registry
+        .revoke(&DeviceId::new("porch").unwrap(), "stolen", gw.now())
+        .unwrap();
+    gw.sh(&format!("curl -sS --cacert ca.pem {shown} {page} || true"));
+    assert_ne!(gw.read("status"), "200", "a revoked device gets none");
+}

@@ -221,6 +221,7 @@ impl World {
     pub(super) fn connect_as(&mut self, client: &str, how: How, policy: Arc<Policy>) -> Client {
         self.conns += 1;
         let arrival = Arrival {
+            way: Way::Tls,
             policy,
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, how.address)), 1_000),
             conn: self.conns,

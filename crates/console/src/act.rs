@@ -3,9 +3,10 @@
 use serde::Serialize;
 use stockade_gateway::name::{DeviceId, DeviceName};
 use stockade_gateway::registry::{AddError, ChangeError, EnrolmentCode, InstallError};
-use stockade_profile::{Fault, Profile};
+use stockade_profile::{Fault, PolicySeverity, Profile};
 
 use crate::http::Problem;
+use crate::posture;
 use crate::state::{Command, Shared};
 
 /// Longest reason, in characters.
@@ -17,16 +18,24 @@ pub(crate) enum Action {
     Quarantine,
     Release,
     Revoke,
+    /// The case was opened, and that was looked after: the device is released and told so.
+    ClearTamper,
 }
 
 impl Action {
-    const ALL: [Self; 3] = [Self::Quarantine, Self::Release, Self::Revoke];
+    const ALL: [Self; 4] = [
+        Self::Quarantine,
+        Self::Release,
+        Self::Revoke,
+        Self::ClearTamper,
+    ];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Quarantine => "quarantine",
             Self::Release => "release",
             Self::Revoke => "revoke",
+            Self::ClearTamper => "clear-tamper",
         }
     }
 
@@ -41,6 +50,9 @@ impl Action {
             }
             Self::Release => "The device was released and may do again what its profile says.",
             Self::Revoke => "The device was revoked: its certificate lets it in no more.",
+            Self::ClearTamper => {
+                "The device was released. It is told that the opening of its case is cleared, as soon as it can be reached."
+            }
         })
     }
 }
@@ -73,6 +85,16 @@ pub(crate) async fn on_device(
             Action::Quarantine => registry.quarantine(&id, &reason, now),
             Action::Release => registry.release(&id, &reason, now),
             Action::Revoke => registry.revoke(&id, &reason, now),
+            Action::ClearTamper => {
+                let judge = app.state.judge.as_ref().ok_or_else(posture::not_judged)?;
+                let told = judge.clear_tamper(&id, &reason, now);
+                told.map_err(posture::not_asked)?;
+                match registry.release(&id, &reason, now) {
+                    // Its evidence will say so; there is nothing to wait for here.
+                    Err(ChangeError::NotQuarantined { .. }) => Ok(()),
+                    released => released,
+                }
+            }
         }
         .map_err(change_problem)?;
         tracing::info!(device = %id, action = action.as_str(), reason, "console: the operator changed a device");
@@ -123,6 +145,10 @@ fn change_problem(error: ChangeError) -> Problem {
         ChangeError::NotQuarantined { .. } => {
             Problem::conflict(text, "there is nothing to release it from")
         }
+        ChangeError::ByKey(_) => Problem::conflict(
+            text,
+            "if its key was lost, remove it and add it with its new one",
+        ),
         ChangeError::Randomness(error) => Problem::ours("make a code", &error),
         // What took rights away holds all the same: saying that nothing changed would be wrong.
         ChangeError::Store(error) => {
@@ -134,11 +160,14 @@ fn change_problem(error: ChangeError) -> Problem {
     }
 }
 
-fn add_problem(error: AddError) -> Problem {
+pub(crate) fn add_problem(error: AddError) -> Problem {
     let text = error.to_string();
     match error {
         AddError::Exists(_) => Problem::conflict(text, "choose another name"),
         AddError::NoModel(_) => Problem::conflict(text, "the models page shows which there are"),
+        AddError::NotConstrained(_) => Problem::conflict(text, "add it without --constrained"),
+        AddError::KeyInUse(_) => Problem::conflict(text, "read the label again"),
+        AddError::NoNames => Problem::conflict(text, "remove devices that are no more"),
         AddError::Randomness(error) => Problem::ours("make a code", &error),
         AddError::Store(error) => Problem::ours("add the device", &error),
     }
@@ -172,6 +201,8 @@ pub(crate) struct InstalledProfile {
     pub(crate) model: String,
     pub(crate) version: u64,
     pub(crate) changed: bool,
+    /// What `vault policy check` refuses in it: it is the maker's to mend, so the devices are served all the same.
+    pub(crate) policy: Vec<FaultView>,
 }
 
 /// One fault of a profile, as it is shown.
@@ -238,15 +269,34 @@ pub(crate) async fn install_signed(
 
 async fn install(app: &Shared, profile: Profile) -> Result<InstalledProfile, NotInstalled> {
     let (model, version) = (profile.device.model.to_string(), profile.device.version);
+    let policy: Vec<_> = stockade_profile::policy(&profile)
+        .into_iter()
+        .filter(|fault| fault.severity == PolicySeverity::Refused)
+        .map(|fault| FaultView {
+            place: Some(fault.place),
+            message: fault.what,
+            help: Some(fault.instead),
+        })
+        .collect();
     let now = app.now();
     let work = app.blocking(move |app| Ok(app.state.registry.install_profile(profile, now)));
     match work.await.map_err(NotInstalled::Problem)? {
         Ok(installed) => {
             tracing::info!(model, version, "console: the operator installed a profile");
+            if !policy.is_empty() {
+                let faults = policy.len();
+                tracing::warn!(
+                    model,
+                    version,
+                    faults,
+                    "what the profile says of its data is known to fail: see `stockade vault policy check`"
+                );
+            }
             Ok(InstalledProfile {
                 model,
                 version,
                 changed: installed.changed,
+                policy,
             })
         }
         Err(InstallError::Store(error)) => Err(NotInstalled::Problem(Problem::ours(

@@ -10,7 +10,7 @@ use stockade_store::{Batch, Store, StoreError, Table};
 use time::OffsetDateTime;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::secret::NoRandomness;
+use stockade_web::secret::NoRandomness;
 
 const TABLE: Table = Table::new("console.admin");
 const KEY: &[u8] = b"password";

@@ -5,23 +5,32 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use stockade_vault::RoleName;
 use time::OffsetDateTime;
 
 use crate::act;
 use crate::fleet;
+use crate::gate::By;
 use crate::http::Problem;
 use crate::session::Session;
 use crate::state::{Command, Shared};
 
+mod attestation;
 mod devices;
 mod events;
+mod grants;
+mod link;
 mod models;
-mod records;
+pub(crate) mod records;
+mod rollouts;
+pub(crate) mod table;
+pub(crate) mod tokens;
+pub(crate) mod vault;
 
 pub(crate) use events::EventFilter;
 
@@ -42,13 +51,46 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/api/v1/devices/{id}/quarantine", post(devices::quarantine))
         .route("/api/v1/devices/{id}/release", post(devices::release))
         .route("/api/v1/devices/{id}/revoke", post(devices::revoke))
+        .route(
+            "/api/v1/devices/{id}/clear-tamper",
+            post(devices::clear_tamper),
+        )
+        .route("/api/v1/devices/{id}/posture", get(devices::posture))
+        .route("/api/v1/devices/{id}/command", post(devices::command))
+        .route("/api/v1/devices/{id}/attestation", get(attestation::show))
+        .route(
+            "/api/v1/devices/{id}/attestation/record",
+            post(attestation::record),
+        )
+        .route(
+            "/api/v1/devices/{id}/attestation/reset",
+            post(attestation::reset),
+        )
+        .route(
+            "/api/v1/references",
+            get(attestation::list)
+                .put(attestation::add)
+                .delete(attestation::forget),
+        )
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/{name}", get(models::show))
         .route("/api/v1/profiles", put(models::install))
+        .route(
+            "/api/v1/rollouts",
+            get(rollouts::list).post(rollouts::start),
+        )
+        .route("/api/v1/rollouts/{id}", get(rollouts::show))
+        .route("/api/v1/rollouts/{id}/halt", post(rollouts::halt))
+        .route("/api/v1/rollouts/{id}/resume", post(rollouts::resume))
+        .route("/api/v1/grants", get(grants::list).post(grants::give))
+        .route("/api/v1/grants/revoke", post(grants::revoke))
+        .route("/api/v1/link", get(link::show))
+        .route("/api/v1/constrained", post(grants::add_constrained))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/stream", get(events::stream))
-        .route("/api/v1/vault/records", get(records::list))
-        .route("/api/v1/vault/counters", get(records::counters))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::add))
+        .route("/api/v1/tokens/{name}", delete(tokens::revoke))
+        .merge(vault_router())
         .route("/api/v1/publish", post(publish))
         .route(
             "/api/{*rest}",
@@ -62,6 +104,35 @@ pub(crate) fn router() -> Router<Shared> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
+/// What can be asked of the vault.
+fn vault_router() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/vault/records", get(records::list))
+        .route("/api/v1/vault/counters", get(records::counters))
+        .route("/api/v1/vault/erase", post(vault::erase::erase))
+        .route("/api/v1/vault/export", get(vault::erase::export))
+        .route("/api/v1/vault/keys", get(vault::keys::show))
+        .route("/api/v1/vault/keys/rotate", post(vault::keys::rotate))
+        .route(
+            "/api/v1/vault/readers",
+            get(vault::readers::list).post(vault::readers::set),
+        )
+        .route("/api/v1/vault/reveal", post(vault::readers::reveal))
+        .route("/api/v1/vault/log", get(vault::log::list))
+        .route("/api/v1/vault/log/{*path}", get(vault::log::file))
+        .route("/api/v1/vault/release", post(vault::release::make))
+        .route("/api/v1/vault/streams", get(vault::stream::list))
+        .route(
+            "/api/v1/vault/stream/{data_set}",
+            get(vault::stream::read).post(vault::stream::switch),
+        )
+        .route("/api/v1/vault/risk", get(vault::release::risk))
+        .route("/api/v1/vault/stat", post(vault::stat::ask))
+        .route("/api/v1/vault/budgets", get(vault::stat::budgets))
+        .route("/api/v1/vault/backup", get(vault::store::backup))
+        .route("/api/v1/vault/fsck", post(vault::store::fsck))
+}
+
 async fn unknown() -> Problem {
     Problem::not_found(
         "there is no such address in the API",
@@ -70,6 +141,10 @@ async fn unknown() -> Problem {
 }
 
 async fn not_allowed() -> Problem {
+    no_such_method()
+}
+
+fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "this address does not take this method",
@@ -78,7 +153,7 @@ async fn not_allowed() -> Problem {
 }
 
 /// A JSON body, strictly of its type.
-struct Body<T>(T);
+pub(crate) struct Body<T>(T);
 
 impl<T: serde::de::DeserializeOwned> FromRequest<Shared> for Body<T> {
     type Rejection = Problem;
@@ -174,11 +249,16 @@ async fn status(State(app): State<Shared>) -> Json<StatusBody> {
 #[derive(Serialize)]
 struct SessionBody {
     csrf: Option<String>,
+    /// The account or the token.
+    who: String,
+    role: RoleName,
 }
 
-async fn session(session: Option<Extension<Arc<Session>>>) -> Json<SessionBody> {
+async fn session(session: Option<Extension<Arc<Session>>>, By(access): By) -> Json<SessionBody> {
     Json(SessionBody {
         csrf: session.map(|Extension(session)| session.csrf()),
+        role: access.role.name(),
+        who: access.who,
     })
 }
 

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
-use crate::secret::hex;
+use stockade_web::secret::hex;
 
 /// One file of `/assets/`.
 struct Asset {
@@ -23,7 +23,7 @@ const ASSETS: [Asset; 3] = [
         stem: "console",
         extension: "css",
         content_type: "text/css; charset=utf-8",
-        bytes: include_bytes!("../assets/console.css"),
+        bytes: stockade_web::STYLE,
     },
     Asset {
         stem: "live",
@@ -35,7 +35,7 @@ const ASSETS: [Asset; 3] = [
         stem: "icon",
         extension: "svg",
         content_type: "image/svg+xml",
-        bytes: include_bytes!("../assets/icon.svg"),
+        bytes: stockade_web::ICON,
     },
 ];
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use stockade_gateway::name::{DeviceId, ModelName};
 use stockade_gateway::registry::{DeviceRecord, State};
-use stockade_profile::{Control, Profile, Scope, Treatment};
-use stockade_vault::{Query, Subject};
+use stockade_profile::{Control, Profile};
+use stockade_vault::{Query, Subject, VaultError};
 use time::OffsetDateTime;
 
-use crate::http::Problem;
+use crate::http::{Operator, Problem};
 use crate::state::ConsoleState;
 use crate::view::{Piece, SchemaView, StateWord, WordGroup, control_title};
 
+/// What records are looked at for on the console's pages.
+const OPERATION: &str = "operation";
 /// Records shown of each data set.
 const NEWEST: usize = 3;
 
@@ -21,6 +23,8 @@ const NEWEST: usize = 3;
 pub(crate) struct Device {
     pub(crate) id: String,
     pub(crate) model: String,
+    /// It comes by the link, with the key of its label.
+    pub(crate) constrained: bool,
     pub(crate) state: StateWord,
     pub(crate) reasons: Vec<String>,
     pub(crate) since: Option<OffsetDateTime>,
@@ -31,22 +35,19 @@ pub(crate) struct Device {
 
 impl From<&DeviceRecord> for Device {
     fn from(record: &DeviceRecord) -> Self {
-        let (state, reasons, since) = match &record.state {
-            State::Pending => (StateWord::Pending, Vec::new(), None),
-            State::Active => (StateWord::Active, Vec::new(), None),
-            State::Quarantined { reasons, since } => {
-                (StateWord::Quarantined, reasons.clone(), Some(*since))
-            }
-            State::Revoked { reason, since } => {
-                (StateWord::Revoked, vec![reason.clone()], Some(*since))
-            }
+        let state = match &record.state {
+            State::Pending => StateWord::Pending,
+            State::Active => StateWord::Active,
+            State::Quarantined { .. } => StateWord::Quarantined,
+            State::Revoked { .. } => StateWord::Revoked,
         };
         Self {
             id: record.name.id.to_string(),
             model: record.name.model.to_string(),
+            constrained: record.link.is_some(),
             state,
-            reasons,
-            since,
+            reasons: record.state.reasons(),
+            since: record.state.since(),
             seen: record.last_seen,
             violations_minute: record.violations_last_minute.into(),
             violations_total: record.violations,
@@ -82,6 +83,19 @@ pub(crate) fn record(
     };
     let id = DeviceId::new(id).map_err(|_not_a_name| unknown())?;
     state.registry.get(&id, now).ok_or_else(unknown)
+}
+
+/// One device, as the vault names it.
+pub(crate) fn subject(
+    state: &ConsoleState,
+    id: &str,
+    now: OffsetDateTime,
+) -> Result<Subject, Problem> {
+    let name = record(state, id, now)?.name;
+    Ok(Subject {
+        model: name.model.to_string(),
+        device: name.id.to_string(),
+    })
 }
 
 /// All models, by name.
@@ -121,13 +135,19 @@ pub(crate) fn profile(state: &ConsoleState, model: &str) -> Result<Arc<Profile>,
 /// Why the gateway does not hold devices to what a profile says of the control by itself; none where it does.
 pub(crate) fn not_here(control: &str) -> Option<&'static str> {
     let is = |known: &Control| known.as_str() == control;
-    if [Control::Comms, Control::Protocols, Control::Data]
-        .iter()
-        .any(is)
-    {
+    let gateway = [Control::Comms, Control::Protocols, Control::Data];
+    let agent = [
+        Control::Upnp,
+        Control::Credentials,
+        Control::Privileges,
+        Control::Programs,
+    ];
+    if gateway.iter().any(is) {
         None
     } else if is(&Control::Firewall) {
         Some("by the device's firewall or the LAN guard")
+    } else if agent.iter().any(is) {
+        Some("by the agent on the device")
     } else {
         Some("not enforced yet")
     }
@@ -172,32 +192,19 @@ pub(crate) fn schemas(profile: &Profile) -> Vec<SchemaView> {
             name: name.to_string(),
             stored: None,
             newest: Vec::new(),
+            closed: false,
             fields: schema
                 .iter()
-                .map(|(field, treatment)| (field.to_string(), treated(treatment)))
+                .map(|(name, field)| (name.to_string(), field.treatment.words().replace('`', "")))
                 .collect(),
         })
         .collect()
 }
 
-fn treated(treatment: &Treatment) -> String {
-    match treatment {
-        Treatment::Keep => "stored as it is".to_owned(),
-        Treatment::Drop => "never stored".to_owned(),
-        Treatment::Generalise { to } => format!("rounded to {to}"),
-        Treatment::Pseudonym { scope } => match scope {
-            Scope::Dataset => "a pseudonym, the same within this data set".to_owned(),
-            Scope::Model => "a pseudonym, the same within this model".to_owned(),
-            Scope::Fleet => "a pseudonym, the same within the fleet".to_owned(),
-        },
-        Treatment::Seal { readers } => {
-            let readers: Vec<String> = readers.iter().map(ToString::to_string).collect();
-            format!("sealed; opened only by {}", readers.join(", "))
-        }
-    }
-}
-
 /// Adds what the vault has of these data sets: how many, and the newest. Blocks.
+///
+/// An operator who looks at a page asks for the purpose [`OPERATION`], as the log tells; where the profile does not allow it,
+/// the page says so instead.
 pub(crate) fn newest(
     state: &ConsoleState,
     schemas: &mut [SchemaView],
@@ -213,6 +220,9 @@ pub(crate) fn newest(
                 .get(&schema.name)
                 .map_or(0, |counters| counters.stored),
         );
+        if schema.stored == Some(0) {
+            continue;
+        }
         let query = Query {
             schema: schema.name.clone(),
             subject: subject.cloned(),
@@ -220,9 +230,15 @@ pub(crate) fn newest(
             newest_first: true,
             ..Query::default()
         };
-        let page = vault
-            .query(&query)
-            .map_err(|error| Problem::ours("read the vault", &error))?;
+        let access = Operator::access(Some(OPERATION.to_owned()));
+        let page = match vault.query(&access, &query, state.clock.now()) {
+            Ok(page) => page,
+            Err(VaultError::Refused(_)) => {
+                schema.closed = true;
+                continue;
+            }
+            Err(error) => return Err(Problem::ours("read the vault", &error)),
+        };
         schema.newest = page
             .records
             .iter()

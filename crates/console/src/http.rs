@@ -1,26 +1,27 @@
 //! Requests and answers: who asks, forms that only a check opens, refusals that say what to do next.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
+use axum::extract::{Form, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as FormError, MapDeserializer};
+use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminError;
-use crate::secret::NoRandomness;
 use crate::serve::Peer;
 use crate::session::{COOKIE, Session};
 use crate::state::Shared;
+use crate::token::ADMINISTRATOR;
 use crate::view::{Nav, Shell};
+use stockade_vault::{Access, Role};
+use stockade_web::secret::NoRandomness;
 
 /// How long any answer may take; event streams have begun long before.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -240,6 +241,15 @@ impl FromRequestParts<Shared> for Operator {
 }
 
 impl Operator {
+    /// As the vault knows them, and what they want its data for.
+    pub(crate) fn access(purpose: Option<String>) -> Access {
+        Access {
+            who: ADMINISTRATOR.to_owned(),
+            role: Role::Operator,
+            purpose,
+        }
+    }
+
     pub(crate) fn shell(&self, app: &Shared, nav: Nav) -> Shell {
         Shell {
             nav,
@@ -261,11 +271,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Of the request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        Self(extensions.get::<Peer>().map(|peer| peer.0))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Source {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<Peer>().map(|peer| peer.0)))
+        Ok(Self::of(&parts.extensions))
     }
 }
 
@@ -293,6 +310,29 @@ impl ProtectedForm {
             .map_err(|_forged| Problem::forged())?;
         fields(rest)
     }
+
+    /// A form that only says yes: that it is of this session, and says nothing else.
+    pub(crate) fn agreed(self, session: &Session) -> Result<(), Problem> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Yes {}
+
+        let Yes {} = self.open(session)?;
+        Ok(())
+    }
+}
+
+/// What makes a browser keep the answer as a file of this name.
+pub(crate) fn attachment(
+    name: &str,
+    kind: &'static str,
+) -> Result<[(HeaderName, HeaderValue); 2], Problem> {
+    let named = HeaderValue::try_from(format!("attachment; filename=\"{name}\""))
+        .map_err(|error| Problem::ours("name the file", &error))?;
+    Ok([
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_DISPOSITION, named),
+    ])
 }
 
 /// Fields of a form as a type; each is text.
@@ -334,16 +374,7 @@ fn from_own_page(method: &Method, headers: &HeaderMap) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;
     }
-    let text = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
-    match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) => site == b"same-origin" || site == b"none",
-        (None, Some(origin)) => {
-            let host = text("host");
-            host.is_some() && origin.strip_prefix(b"https://") == host
-        }
-        // Not a browser: it has no cookie that it did not put there itself.
-        (None, None) => true,
-    }
+    stockade_web::from_own_page(|name| headers.get(name).map(HeaderValue::as_bytes))
 }
 
 /// Ends requests that take too long, such as bodies that trickle in.
@@ -357,48 +388,4 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
         )
         .into_response(),
     }
-}
-
-/// Lets only operators through to the API, and only with the session's secret where something is changed.
-pub(crate) async fn operators_only(
-    State(app): State<Shared>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let session = match session_of(request.headers(), &app, true).await {
-        Ok(Some(session)) => session,
-        Ok(None) => {
-            let help = "log in first, or use the socket admin.sock in the data directory";
-            return Problem::new(StatusCode::UNAUTHORIZED, "not logged in", help).into_response();
-        }
-        Err(problem) => return problem.into_response(),
-    };
-    if session.standing.one_time {
-        let help = "log in with a browser and choose one";
-        return Problem::new(
-            StatusCode::FORBIDDEN,
-            "the one-time password must be changed first",
-            help,
-        )
-        .into_response();
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let sent = request
-            .headers()
-            .get(CSRF_HEADER)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        if session.check(sent).is_err() {
-            let help = "send the value of GET /api/v1/session as x-csrf-token";
-            return Problem::new(
-                StatusCode::FORBIDDEN,
-                "the session's token is missing or wrong",
-                help,
-            )
-            .into_response();
-        }
-    }
-    let mut request = request;
-    request.extensions_mut().insert(Arc::new(session));
-    next.run(request).await
 }

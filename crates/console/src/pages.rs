@@ -12,10 +12,14 @@ use crate::view::{Nav, Shell};
 
 mod account;
 mod add;
+mod data;
 mod device;
+mod erase;
 mod events;
 mod fleet;
 mod models;
+mod rollouts;
+mod tokens;
 
 /// Most bytes of a form; a profile's text is the longest, and each byte may take three in a form.
 const MAX_FORM: usize = 512 * 1024;
@@ -68,6 +72,14 @@ pub(crate) fn router() -> Router<Shared> {
             get(device::back).post(device::release),
         )
         .route(
+            "/devices/{id}/clear-tamper",
+            get(device::back).post(device::clear_tamper),
+        )
+        .route(
+            "/devices/{id}/command",
+            get(device::back).post(device::command),
+        )
+        .route(
             "/devices/{id}/code",
             get(device::back).post(device::new_code),
         )
@@ -81,9 +93,44 @@ pub(crate) fn router() -> Router<Shared> {
             get(models::install_form).post(models::install),
         )
         .route("/models/{name}", get(models::show))
+        .route("/rollouts", get(rollouts::list).post(rollouts::start))
+        .route(
+            "/rollouts/{id}/halt",
+            get(rollouts::back).post(rollouts::halt),
+        )
+        .route(
+            "/rollouts/{id}/resume",
+            get(rollouts::back).post(rollouts::resume),
+        )
+        .merge(vault())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MAX_FORM))
+}
+
+/// What concerns the data.
+fn vault() -> Router<Shared> {
+    Router::new()
+        .route("/data", get(data::list))
+        .route("/data/log", get(data::log))
+        .route("/data/{name}", get(data::show))
+        .route("/data/{name}/risk", get(data::back).post(data::measure))
+        .route("/data/{name}/stat", get(data::back).post(data::stat))
+        .route("/data/{name}/release", get(data::back).post(data::release))
+        .route("/data/{name}/records", get(data::back).post(data::records))
+        .route(
+            "/devices/{id}/export",
+            get(device::back).post(erase::export),
+        )
+        .route(
+            "/devices/{id}/erase",
+            get(erase::confirm).post(erase::erase),
+        )
+        .route("/tokens", get(tokens::list).post(tokens::add))
+        .route(
+            "/tokens/{name}/revoke",
+            get(tokens::back).post(tokens::revoke),
+        )
 }
 
 async fn not_found(State(app): State<Shared>, operator: Operator) -> Response {

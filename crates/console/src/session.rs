@@ -5,7 +5,7 @@ use stockade_store::{Batch, Scan, Store, Table};
 use time::{Duration, OffsetDateTime};
 
 use crate::admin::{Admin, AdminError, Standing};
-use crate::secret::Token;
+use stockade_web::secret::Token;
 
 const TABLE: Table = Table::new("console.sessions");
 

@@ -6,8 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use stockade_gateway::events::EventLog;
+use stockade_gateway::evidence::Judge;
+use stockade_gateway::link::LinkStatus;
+use stockade_gateway::link::grants::Grants;
 use stockade_gateway::name::TrustDomain;
 use stockade_gateway::registry::Registry;
+use stockade_gateway::rollout::Rollouts;
 use stockade_gateway::tls::Clock;
 use stockade_profile::VerifyingKey;
 use stockade_store::Store;
@@ -16,7 +20,7 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 use crate::http::Problem;
-use crate::limit::LoginLimit;
+use stockade_web::limit::LoginLimit;
 
 /// Password checks at once: each takes 46 MiB for a moment.
 const HASHES: usize = 2;
@@ -62,6 +66,14 @@ pub struct ConsoleState {
     pub registry: Arc<Registry>,
     /// What happens.
     pub events: Arc<EventLog>,
+    /// What devices say of themselves, where it is judged in this process.
+    pub judge: Option<Arc<Judge>>,
+    /// Roll-outs, where they run in this process.
+    pub rollouts: Option<Arc<Rollouts>>,
+    /// What devices may ask of each other, where the link runs in this process.
+    pub grants: Option<Arc<Grants>>,
+    /// How the link does, where it runs in this process.
+    pub link: Option<Arc<LinkStatus>>,
     /// The data, where the vault runs in this process.
     pub vault: Option<Arc<Vault>>,
     /// Where sessions and the administrator are kept.
@@ -89,6 +101,8 @@ impl fmt::Debug for ConsoleState {
 pub(crate) struct App {
     pub(crate) state: ConsoleState,
     pub(crate) limit: LoginLimit,
+    /// Attempts with tokens: who tries those does not keep anybody from logging in.
+    pub(crate) tokens: LoginLimit,
     pub(crate) hashing: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
 }
@@ -100,6 +114,7 @@ impl App {
         Arc::new(Self {
             state,
             limit: LoginLimit::default(),
+            tokens: LoginLimit::default(),
             hashing: Semaphore::new(HASHES),
             streams: Arc::new(Semaphore::new(STREAMS)),
         })

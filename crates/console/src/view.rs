@@ -27,6 +27,8 @@ pub(crate) enum Nav {
     Fleet,
     Events,
     Models,
+    Rollouts,
+    Data,
 }
 
 /// What surrounds every page.
@@ -94,6 +96,42 @@ fn relative(at: OffsetDateTime, now: OffsetDateTime) -> String {
     } else {
         format!("{text} ago")
     }
+}
+
+/// A number with six significant digits at most.
+pub(crate) fn number(number: f64) -> String {
+    let whole = number.abs().max(1.0).log10().floor();
+    let fits = [5_usize, 4, 3, 2, 1].into_iter().zip(0_u8..);
+    let decimals = fits
+        .filter(|(_, place)| f64::from(*place) >= whole)
+        .map(|it| it.0);
+    let text = format!("{number:.*}", decimals.max().unwrap_or(0));
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// A part of one, in percent.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{} %", number((share * 1_000.0).round() / 10.0))
+}
+
+/// How long, in its largest whole unit.
+pub(crate) fn span(long: std::time::Duration) -> String {
+    let seconds = long.as_secs();
+    let units = [
+        (86_400, "day"),
+        (3_600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let (count, unit) = units
+        .into_iter()
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit))
+        .map_or((seconds, "second"), |(unit, name)| (seconds / unit, name));
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A device's state, in one word.
@@ -233,6 +271,8 @@ pub(crate) struct SchemaView {
     pub(crate) stored: Option<u64>,
     /// The newest of them, as they are stored.
     pub(crate) newest: Vec<String>,
+    /// They are not shown: the profile does not allow it.
+    pub(crate) closed: bool,
     pub(crate) fields: Vec<(String, String)>,
 }
 
@@ -259,6 +299,25 @@ pub(crate) fn control_title(control: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_short_and_spans_whole() {
+        let told = [0.0, 1.023_456_7, 99.995, 23_456.78, 123_456_789.0, -2.5].map(number);
+        assert_eq!(
+            told,
+            ["0", "1.02346", "99.995", "23456.8", "123456789", "-2.5"]
+        );
+        assert_eq!(
+            [0.05, 1.0, 1.0 / 3.0].map(percent),
+            ["5 %", "100 %", "33.3 %"]
+        );
+        let spans =
+            [0, 1, 90, 3_600, 86_400 * 30].map(|it| span(std::time::Duration::from_secs(it)));
+        assert_eq!(
+            spans,
+            ["0 seconds", "1 second", "90 seconds", "1 hour", "30 days"]
+        );
+    }
 
     #[test]
     fn times_are_told_in_utc_and_relative_to_now() {

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use stockade_gateway::evidence::Wish;
 use stockade_gateway::registry::{DeviceRecord, EnrolmentCode};
 use time::OffsetDateTime;
 
@@ -13,7 +14,8 @@ use super::{Body, Named};
 use crate::act::{self, Action};
 use crate::fleet;
 use crate::http::Problem;
-use crate::state::Shared;
+use crate::posture::{self, Posture};
+use crate::state::{ConsoleState, Shared};
 
 #[derive(Serialize)]
 pub(super) struct CertificateBody {
@@ -49,11 +51,14 @@ pub(super) struct DeviceBody {
     violations_last_minute: u64,
     recent_violations: Vec<ViolationBody>,
     certificate: Option<CertificateBody>,
+    /// How it stands by its own evidence.
+    posture: posture::Word,
 }
 
-impl From<&DeviceRecord> for DeviceBody {
-    fn from(record: &DeviceRecord) -> Self {
+impl DeviceBody {
+    fn of(state: &ConsoleState, record: &DeviceRecord) -> Self {
         let device = fleet::Device::from(record);
+        let posture = posture::word(state, &device.id);
         Self {
             id: device.id,
             model: device.model,
@@ -79,9 +84,10 @@ impl From<&DeviceRecord> for DeviceBody {
                 .certificate
                 .as_ref()
                 .map(|certificate| CertificateBody {
-                    fingerprint: crate::secret::hex(&certificate.fingerprint),
+                    fingerprint: stockade_web::secret::hex(&certificate.fingerprint),
                     not_after: certificate.not_after,
                 }),
+            posture,
         }
     }
 }
@@ -97,7 +103,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Json<DevicesBody> {
         .registry
         .list(app.now())
         .iter()
-        .map(DeviceBody::from)
+        .map(|record| DeviceBody::of(&app.state, record))
         .collect();
     Json(DevicesBody { devices })
 }
@@ -108,7 +114,18 @@ pub(super) struct ShownBody {
     device: DeviceBody,
     spiffe: String,
     profile_version: Option<u64>,
+    /// Of a device that came by the key of its label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<LinkBody>,
     words: Vec<WordBody>,
+}
+
+#[derive(Serialize)]
+struct LinkBody {
+    /// Its short name.
+    kid: String,
+    /// The thumbprint of its key.
+    key: String,
 }
 
 pub(super) async fn show(
@@ -118,14 +135,65 @@ pub(super) async fn show(
     let record = fleet::record(&app.state, &id, app.now())?;
     let profile = app.state.registry.profile(&record.name.model);
     Ok(Json(ShownBody {
-        device: DeviceBody::from(&record),
+        device: DeviceBody::of(&app.state, &record),
         spiffe: record.name.spiffe(&app.state.info.trust_domain),
         profile_version: profile.as_ref().map(|p| p.device.version),
+        link: record.link.as_ref().map(|link| LinkBody {
+            kid: stockade_web::secret::hex(&link.kid.bytes()),
+            key: stockade_web::secret::hex(&link.key),
+        }),
         words: profile
             .as_deref()
             .map(|p| word_bodies(p, Some(&id)))
             .unwrap_or_default(),
     }))
+}
+
+#[derive(Serialize)]
+pub(super) struct PostureBody {
+    id: String,
+    #[serde(flatten)]
+    posture: Posture,
+}
+
+pub(super) async fn posture(
+    State(app): State<Shared>,
+    Named(id): Named,
+) -> Result<Json<PostureBody>, Problem> {
+    let record = fleet::record(&app.state, &id, app.now())?;
+    let profile = app.state.registry.profile(&record.name.model);
+    let installed = profile.map(|profile| profile.device.version);
+    let posture = posture::of(&app.state, &id, installed).ok_or_else(|| {
+        Problem::not_found(
+            format!("{} never sent evidence", record.name.id),
+            "no agent of ours runs on it, or it never reached this gateway: docs/posture.md",
+        )
+    })?;
+    let id = record.name.id.to_string();
+    Ok(Json(PostureBody { id, posture }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandBody {
+    #[serde(rename = "do")]
+    wish: Wish,
+}
+
+#[derive(Serialize)]
+pub(super) struct CommandedBody {
+    id: String,
+    number: u64,
+}
+
+pub(super) async fn command(
+    State(app): State<Shared>,
+    Named(id): Named,
+    Body(body): Body<CommandBody>,
+) -> Result<Json<CommandedBody>, Problem> {
+    let (id, number) = posture::wish(&app, &id, body.wish).await?;
+    let id = id.to_string();
+    Ok(Json(CommandedBody { id, number }))
 }
 
 #[derive(Deserialize)]
@@ -193,7 +261,7 @@ async fn change(
 ) -> Result<Json<DeviceBody>, Problem> {
     let id = act::on_device(&app, &id, action, reason).await?;
     let record = fleet::record(&app.state, id.as_str(), app.now())?;
-    Ok(Json(DeviceBody::from(&record)))
+    Ok(Json(DeviceBody::of(&app.state, &record)))
 }
 
 pub(super) async fn quarantine(
@@ -218,4 +286,12 @@ pub(super) async fn revoke(
     Body(body): Body<ReasonBody>,
 ) -> Result<Json<DeviceBody>, Problem> {
     change(app, id, Action::Revoke, &body.reason).await
+}
+
+pub(super) async fn clear_tamper(
+    State(app): State<Shared>,
+    Named(id): Named,
+    Body(body): Body<ReasonBody>,
+) -> Result<Json<DeviceBody>, Problem> {
+    change(app, id, Action::ClearTamper, &body.reason).await
 }

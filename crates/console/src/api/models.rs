@@ -94,6 +94,9 @@ pub(super) struct InstalledBody {
     model: String,
     version: u64,
     changed: bool,
+    /// What `vault policy check` refuses in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policy: Vec<FaultView>,
 }
 
 #[derive(Serialize)]
@@ -150,6 +153,7 @@ pub(super) async fn install(
                 model: installed.model,
                 version: installed.version,
                 changed: installed.changed,
+                policy: installed.policy,
             };
             Ok(Json(body).into_response())
         }

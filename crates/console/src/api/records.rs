@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use stockade_vault::{Counters, MAX_PAGE, Query, StoredRecord, Subject, Vault, VaultError};
+use stockade_vault::{
+    Access, Counters, Damage, MAX_PAGE, Query, Refused, StoredRecord, Subject, Vault, VaultError,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Asked;
 use crate::fleet;
+use crate::gate::By;
 use crate::http::Problem;
 use crate::state::{App, Shared};
 
@@ -25,6 +29,7 @@ pub(super) struct RecordsAsked {
     after: Option<u64>,
     limit: usize,
     order: Order,
+    purpose: Option<String>,
 }
 
 impl Default for RecordsAsked {
@@ -37,6 +42,7 @@ impl Default for RecordsAsked {
             after: None,
             limit: MAX_PAGE,
             order: Order::Oldest,
+            purpose: None,
         }
     }
 }
@@ -52,13 +58,19 @@ enum Order {
 
 #[derive(Serialize)]
 pub(super) struct RecordsBody {
+    /// What the records are, and are not.
+    product: &'static str,
     records: Vec<StoredRecord>,
     /// Where to go on: `after` of the next request; nothing at the end.
     next: Option<u64>,
+    /// Blocks that could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<Damage>,
 }
 
 pub(super) async fn list(
     State(app): State<Shared>,
+    by: By,
     Asked(asked): Asked<RecordsAsked>,
 ) -> Result<Json<RecordsBody>, Problem> {
     if asked.schema.is_empty() {
@@ -67,8 +79,9 @@ pub(super) async fn list(
             "name a data set of a profile, for example `motion`",
         ));
     }
+    let access = by.wanting(asked.purpose);
     let query = Query {
-        subject: subject(&app, &asked.device)?,
+        subject: subject(&app, &access, asked.device)?,
         schema: asked.schema,
         from: moment("from", &asked.from)?,
         to: moment("to", &asked.to)?,
@@ -77,9 +90,14 @@ pub(super) async fn list(
         newest_first: asked.order == Order::Newest,
     };
     let page = app
-        .blocking(move |app| vault(app)?.query(&query).map_err(vault_problem))
+        .blocking(move |app| {
+            let page = vault(app)?.query(&access, &query, app.now());
+            page.map_err(vault_problem)
+        })
         .await?;
     Ok(Json(RecordsBody {
+        product: "pseudonymised: still personal data",
+        damaged: page.damaged,
         records: page.records,
         next: page.next,
     }))
@@ -91,18 +109,21 @@ pub(super) async fn counters(
     Ok(Json(vault(&app)?.counters()))
 }
 
-fn subject(app: &Shared, device: &str) -> Result<Option<Subject>, Problem> {
+fn subject(app: &Shared, access: &Access, device: String) -> Result<Option<Subject>, Problem> {
     if device.is_empty() {
         return Ok(None);
     }
-    let name = fleet::record(&app.state, device, app.now())?.name;
-    Ok(Some(Subject {
-        model: name.model.to_string(),
-        device: name.id.to_string(),
-    }))
+    if access.may_name().is_err() {
+        // The vault refuses it, there or not, and says the same of both.
+        return Ok(Some(Subject {
+            model: String::new(),
+            device,
+        }));
+    }
+    fleet::subject(&app.state, &device, app.now()).map(Some)
 }
 
-fn moment(name: &str, text: &str) -> Result<Option<OffsetDateTime>, Problem> {
+pub(super) fn moment(name: &str, text: &str) -> Result<Option<OffsetDateTime>, Problem> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -116,16 +137,30 @@ fn moment(name: &str, text: &str) -> Result<Option<OffsetDateTime>, Problem> {
         })
 }
 
-fn vault(app: &App) -> Result<&Vault, Problem> {
+pub(crate) fn vault(app: &App) -> Result<&Vault, Problem> {
     app.state.vault.as_deref().ok_or_else(|| {
         Problem::conflict("no vault runs in this process", "ask where the vault runs")
     })
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is handed over by map_err"
-)]
-fn vault_problem(error: VaultError) -> Problem {
-    Problem::ours("read the vault", &error)
+pub(crate) fn vault_problem(error: VaultError) -> Problem {
+    match error {
+        VaultError::Refused(
+            refused @ (Refused::Role { .. } | Refused::Named { .. } | Refused::OtherSubject),
+        ) => Problem::new(
+            StatusCode::FORBIDDEN,
+            refused.to_string(),
+            "what each role may do is in docs/access.md",
+        ),
+        VaultError::Refused(refused) => Problem::new(
+            StatusCode::FORBIDDEN,
+            refused.to_string(),
+            "purposes are in the profile: `purposes = [\"…\"]` in its [vault] section of the data set; the CLI takes one with --purpose",
+        ),
+        error => Problem {
+            help: "what was begun is finished, or undone, by itself: see `stockade vault log`, and ask again; the gateway's log says why"
+                .into(),
+            ..Problem::ours("use the vault", &error)
+        },
+    }
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::fleet::{self, Device};
 use crate::http::{Operator, html};
-use crate::state::Shared;
+use crate::posture::{self, Word};
+use crate::state::{ConsoleState, Shared};
 use crate::view::{Choice, Moment, Nav, Shell, StateWord};
 
 /// Rows on one page.
@@ -23,6 +24,7 @@ pub(crate) struct FleetPage {
     pub(crate) first_model: String,
     pub(crate) query: String,
     pub(crate) options: Vec<Choice>,
+    pub(crate) postures: Vec<Choice>,
     pub(crate) rows: Vec<Row>,
     pub(crate) shown_limit: bool,
 }
@@ -41,7 +43,9 @@ pub(crate) struct Count {
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) model: String,
+    pub(crate) constrained: bool,
     pub(crate) state: StateWord,
+    pub(crate) posture: Word,
     pub(crate) seen: Option<Moment>,
     pub(crate) violations_minute: u64,
     pub(crate) violations_total: u64,
@@ -52,6 +56,7 @@ pub(crate) struct Row {
 pub(super) struct Filter {
     q: String,
     state: String,
+    posture: String,
 }
 
 pub(super) async fn show(
@@ -65,7 +70,7 @@ pub(super) async fn show(
     let devices = fleet::devices(&app.state, now);
     html(&page(
         shell,
-        &devices,
+        (&app.state, &devices),
         (models.len(), models.into_iter().next().map(|m| m.name)),
         &filter,
         now,
@@ -74,7 +79,7 @@ pub(super) async fn show(
 
 fn page(
     shell: Shell,
-    devices: &[Device],
+    (app, devices): (&ConsoleState, &[Device]),
     (models, first_model): (usize, Option<String>),
     filter: &Filter,
     now: time::OffsetDateTime,
@@ -82,15 +87,22 @@ fn page(
     let query: String = filter.q.trim().chars().take(64).collect();
     let state = StateWord::parse(&filter.state);
     let wanted = query.to_lowercase();
+    let posture = Word::ALL
+        .into_iter()
+        .find(|word| word.class() == filter.posture);
     let mut rows: Vec<Row> = devices
         .iter()
         .filter(|device| state.is_none_or(|state| device.state == state))
         .filter(|device| device.id.contains(&wanted) || device.model.contains(&wanted))
+        .map(|device| (device, posture::word(app, &device.id)))
+        .filter(|(_, word)| posture.is_none_or(|posture| posture == *word))
         .take(MAX_ROWS + 1)
-        .map(|device| Row {
+        .map(|(device, posture)| Row {
             id: device.id.clone(),
             model: device.model.clone(),
+            constrained: device.constrained,
             state: device.state,
+            posture,
             seen: device.seen.map(|seen| Moment::new(seen, now)),
             violations_minute: device.violations_minute,
             violations_total: device.violations_total,
@@ -101,6 +113,9 @@ fn page(
     let chosen = state.map_or("", StateWord::class);
     let mut options = vec![Choice::new("", "any", chosen)];
     options.extend(StateWord::ALL.map(|word| Choice::new(word.class(), word.to_string(), chosen)));
+    let chosen = posture.map_or("", Word::class);
+    let mut postures = vec![Choice::new("", "any", chosen)];
+    postures.extend(Word::ALL.map(|word| Choice::new(word.class(), word.label(), chosen)));
     FleetPage {
         shell,
         counts: counts(devices, state),
@@ -109,6 +124,7 @@ fn page(
         first_model: first_model.unwrap_or_default(),
         query,
         options,
+        postures,
         rows,
         shown_limit,
     }

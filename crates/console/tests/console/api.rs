@@ -122,6 +122,13 @@ async fn a_device_is_added_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn the_link_is_told_with_its_bearers() {
+    let bench = Bench::new();
+    let link = bench.json("GET", "/api/v1/link", None).await.json();
+    insta::assert_snapshot!(link, @r#"{"active":0,"bad_tags":0,"bearers":[{"bearer":"serial:/dev/ttyACM0","state":"starts","why":null}],"echoes":0,"handshakes":0,"handshakes_refused":0,"handshakes_under_way":0,"replays":0,"requests":0,"session_bytes":0,"sessions":0,"silenced":0,"unprotected":0}"#);
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_refused_with_help() {
     let bench = Bench::new();
     bench.populate();
@@ -234,6 +241,18 @@ async fn a_profile_is_installed_or_all_its_faults_are_told() {
         same.text,
         r#"{"model":"cam-2","version":7,"changed":false}"#
     );
+    // What is known to fail in what it says of data is told, and is no reason to serve no devices.
+    let leaky = PROFILE.replace("version = 7", "version = 8")
+        + "\n[data.people]\ndevice = { use = \"keep\" }\n";
+    let leaky = put("text/toml", leaky).await;
+    assert!(
+        leaky
+            .text
+            .starts_with(r#"{"model":"cam-2","version":8,"changed":true,"policy":["#)
+            && leaky.text.contains(r#""place":"data.people.device""#),
+        "{}",
+        leaky.text
+    );
     let faulty = PROFILE
         .replace("max-bytes", "max-bites")
         .replace("version = 7", "version = \"x\"");
@@ -293,10 +312,20 @@ async fn the_vault_tells_what_it_keeps_and_nothing_else() {
     bench.telemetry("porch", payload).await;
     bench.telemetry("garden", payload).await;
     let all = bench
-        .json("GET", "/api/v1/vault/records?schema=motion", None)
+        .json(
+            "GET",
+            "/api/v1/vault/records?schema=motion&purpose=operation",
+            None,
+        )
         .await
         .json();
     assert_eq!(all["records"].as_array().unwrap().len(), 2);
+    assert_eq!(all["product"], "pseudonymised: still personal data");
+    for purpose in ["", "&purpose=curiosity"] {
+        let path = format!("/api/v1/vault/records?schema=motion{purpose}");
+        let refused = bench.json("GET", &path, None).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    }
     let fields = &all["records"][0]["fields"];
     assert_eq!(fields["time"], "2026-11-22T18:00:00Z");
     assert_eq!(fields["confidence"], 0.9);
@@ -305,14 +334,18 @@ async fn the_vault_tells_what_it_keeps_and_nothing_else() {
         "{fields}"
     );
     let page = bench
-        .json("GET", "/api/v1/vault/records?schema=motion&limit=1", None)
+        .json(
+            "GET",
+            "/api/v1/vault/records?schema=motion&purpose=operation&limit=1",
+            None,
+        )
         .await
         .json();
     let next = page["next"].as_u64().unwrap();
     let rest = bench
         .json(
             "GET",
-            &format!("/api/v1/vault/records?schema=motion&after={next}"),
+            &format!("/api/v1/vault/records?schema=motion&purpose=operation&after={next}"),
             None,
         )
         .await
@@ -532,4 +565,95 @@ async fn the_stream_ends_with_the_session() {
                 .contains_key(header::LOCATION)
         );
     }
+}
+
+#[tokio::test]
+async fn an_aggregate_is_told_with_its_price_until_the_budget_is_used_up() {
+    let bench = Bench::new();
+    bench.populate();
+    bench.telemetry("porch", r#"{"confidence":0.9}"#).await;
+    let ask = async |body: &str| bench.json("POST", "/api/v1/vault/stat", Some(body)).await;
+    let told = ask(r#"{"schema":"motion","question":"count subjects","epsilon":"0.75"}"#).await;
+    assert_eq!(told.status, StatusCode::OK, "{}", told.text);
+    let told = told.json();
+    assert_eq!(told["product"], "aggregate");
+    assert_eq!(told["statement"]["epsilon"], 0.75);
+    assert_eq!(told["budget"]["left"], 0.25);
+    let again = ask(r#"{"schema":"motion","question":"count  subjects","epsilon":"0.5"}"#).await;
+    assert_eq!(again.json()["cells"], told["cells"]);
+    for (body, status) in [
+        (
+            r#"{"schema":"motion","question":"count","epsilon":"0.5"}"#,
+            429,
+        ),
+        (r#"{"schema":"motion","question":"count people"}"#, 400),
+        (r#"{"schema":"motion","question":"mean confidence"}"#, 400),
+        (
+            r#"{"schema":"motion","question":"count","epsilon":"much"}"#,
+            400,
+        ),
+        (
+            r#"{"schema":"motion","question":"count","epsilon":"0.0001"}"#,
+            400,
+        ),
+        (r#"{"schema":"odd","question":"count"}"#, 404),
+        (r#"{"schema":"motion","question":"count","who":"me"}"#, 422),
+    ] {
+        let answer = ask(body).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+    }
+    let budgets = bench
+        .json("GET", "/api/v1/vault/budgets", None)
+        .await
+        .json();
+    let motion = &budgets["budgets"][0];
+    assert_eq!(motion["data-set"], "motion");
+    assert_eq!(
+        (&motion["answers"], &motion["refused"]),
+        (&1.into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn a_release_that_cannot_be_is_refused_with_the_reason_and_the_risk_is_told() {
+    let bench = Bench::new();
+    bench.populate();
+    bench.telemetry("porch", r#"{"confidence":0.9}"#).await;
+    for (body, status, why) in [
+        (
+            r#"{"schema":"motion"}"#,
+            422,
+            "it has 1 subjects, and all together they are fewer than k",
+        ),
+        (
+            r#"{"schema":"motion","k":2}"#,
+            400,
+            "k 2 is laxer than the profile, which says 10",
+        ),
+        (r#"{"schema":"odd"}"#, 404, "there is no data set `odd`"),
+        (r#"{"schema":""}"#, 400, "`schema` is missing"),
+        (
+            r#"{"schema":"motion","from":"now"}"#,
+            400,
+            "`from` is no time",
+        ),
+        (
+            r#"{"schema":"motion","limit":1}"#,
+            422,
+            "unknown field `limit`",
+        ),
+    ] {
+        let answer = bench
+            .json("POST", "/api/v1/vault/release", Some(body))
+            .await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        assert!(answer.text.contains(why), "{body}: {}", answer.text);
+    }
+    let path = "/api/v1/vault/risk?schema=motion&k=12";
+    let risk = bench.json("GET", path, None).await;
+    assert_eq!(risk.status, StatusCode::OK, "{}", risk.text);
+    let risk = risk.json();
+    assert_eq!(risk["stored"]["unique"], 1);
+    let unreachable = risk["unreachable"].as_str().unwrap();
+    assert!(unreachable.contains("fewer than k"), "{unreachable}");
 }

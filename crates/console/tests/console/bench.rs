@@ -9,13 +9,16 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use stockade_console::{Admin, Command, ConsoleState, Info, Peer, admin_router, router};
 use stockade_gateway::events::{EventLog, Happening, Outcome};
+use stockade_gateway::evidence::{EvidenceSettings, Judge};
+use stockade_gateway::link::{BearerStatus, LinkStatus};
 use stockade_gateway::name::{DeviceId, DeviceName, ModelName, TrustDomain};
 use stockade_gateway::registry::{Issued, Registry, RegistrySettings};
+use stockade_gateway::rollout::Rollouts;
 use stockade_gateway::tls::Clock;
 use stockade_profile::{Control, Profile};
 use stockade_store::telemetry::Record;
 use stockade_store::{Bus, Journal, JournalOptions, Sqlite, Store, Stream};
-use stockade_vault::{Profiles, Vault};
+use stockade_vault::{Keys, Profiles, RootPlace, SealedBus, Vault};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
@@ -131,17 +134,49 @@ impl Bench {
             .expose()
             .to_owned();
         let journal = dir.path().join("journal");
-        let bus: Arc<dyn Bus> =
-            Arc::new(Journal::open(&journal, JournalOptions::default()).unwrap());
+        let journal = Arc::new(Journal::open(&journal, JournalOptions::default()).unwrap());
         let registry = Arc::new(registry);
-        let profiles = Arc::new(Installed(Arc::clone(&registry)));
-        let vault =
-            Vault::open(Arc::clone(&store), Arc::clone(&bus), dir.path(), profiles).unwrap();
+        let profiles: Arc<dyn Profiles> = Arc::new(Installed(Arc::clone(&registry)));
+        let root = RootPlace::File(dir.path().join("root.key"));
+        let keys = Arc::new(Keys::open(Arc::clone(&store), root, dir.path()).unwrap());
+        let sealed = SealedBus::open(
+            journal,
+            Arc::clone(&store),
+            Arc::clone(&keys),
+            Arc::clone(&profiles),
+        );
+        let bus: Arc<dyn Bus> = Arc::new(sealed.unwrap());
+        let vault = Vault::open(
+            Arc::clone(&store),
+            Arc::clone(&bus),
+            keys,
+            dir.path(),
+            profiles,
+        )
+        .unwrap();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let outbox = Arc::clone(&sent);
+        let judge = Judge::open(
+            Arc::clone(&store),
+            Arc::clone(&bus),
+            Arc::clone(&registry),
+            EvidenceSettings::default(),
+            &dir.path().join("signer"),
+            clock.now(),
+        );
+        let rollouts = Rollouts::open(
+            Arc::clone(&store),
+            Arc::clone(&registry),
+            Arc::new(judge.unwrap()),
+        );
+        let bearer = BearerStatus::new("serial:/dev/ttyACM0".to_owned(), Arc::clone(&events));
         let state = ConsoleState {
+            rollouts: Some(Arc::new(rollouts.unwrap())),
             registry,
             events,
+            judge: None,
+            grants: None,
+            link: Some(Arc::new(LinkStatus::new(vec![bearer]))),
             vault: Some(Arc::new(vault)),
             store,
             publisher: Some(Arc::new(move |command| {
@@ -259,19 +294,29 @@ impl Bench {
 
     /// Telemetry as the broker hands it to the vault, and the vault's work on it.
     pub(crate) async fn telemetry(&self, device: &str, payload: &str) {
+        self.telemetry_of("cam-2", "motion", device, payload).await;
+    }
+
+    pub(crate) async fn telemetry_of(
+        &self,
+        model: &str,
+        schema: &str,
+        device: &str,
+        payload: &str,
+    ) {
         let record = Record {
             v: stockade_store::telemetry::VERSION,
             device: device.into(),
-            model: "cam-2".into(),
+            model: model.into(),
             profile_version: 7,
-            schema: "motion".into(),
-            topic: format!("cam-2/{device}/motion").into(),
+            schema: schema.into(),
+            topic: format!("{model}/{device}/{schema}").into(),
             at_unix_ms: self.now().unix_timestamp() * 1_000,
             payload: payload.as_bytes().into(),
         };
         let seq = self
             .bus
-            .append(Stream::Telemetry, &record.encode())
+            .append(Stream::Telemetry, &self.bus.prepare(&record).unwrap())
             .unwrap();
         self.bus
             .durable()

@@ -9,6 +9,9 @@
 
 mod api;
 mod bench;
+mod data;
+mod gate;
 mod login;
 mod network;
 mod pages;
+mod rollouts;

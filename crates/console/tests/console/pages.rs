@@ -2,6 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use stockade_gateway::events::Outcome;
+use stockade_gateway::link::bearer::Place;
 use stockade_gateway::name::{DeviceId, DeviceName};
 use stockade_profile::Control;
 
@@ -43,7 +44,7 @@ fn scrub(text: &str) -> String {
 }
 
 /// Keeps the page for whoever wants to look at it: `STOCKADE_PAGES=dir cargo nextest run -p stockade-console`.
-fn keep(name: &str, answer: &Answer) {
+pub(crate) fn keep(name: &str, answer: &Answer) {
     if let Ok(dir) = std::env::var("STOCKADE_PAGES") {
         let page = answer.text.replace("\"/assets/", "\"assets/");
         fs_err::create_dir_all(&dir).unwrap();
@@ -51,7 +52,7 @@ fn keep(name: &str, answer: &Answer) {
     }
 }
 
-fn check(name: &str, answer: &Answer) {
+pub(crate) fn check(name: &str, answer: &Answer) {
     keep(name, answer);
     for (attribute, why) in [
         (" style=", "inline style"),
@@ -153,6 +154,43 @@ async fn every_page_is_drawn_as_promised() {
             )
             .await,
     );
+}
+
+const SOIL: &str = r#"
+schema = 1
+[device]
+manufacturer = "Acme"
+model = "soil-1"
+version = 1
+class = "constrained"
+[[comms.publish]]
+topic = "soil-1/${device}/moisture"
+max-bytes = 64
+rate = "1/s"
+"#;
+
+#[tokio::test]
+async fn a_constrained_device_is_shown_by_its_link_and_not_by_a_certificate() {
+    let bench = Bench::new();
+    let cookie = bench.operator().await;
+    let (registry, now) = (&bench.state.registry, bench.now());
+    let profile = stockade_profile::parse(SOIL).unwrap();
+    registry.install_profile(profile, now).unwrap();
+    for (id, key) in [("bed", [7; 32]), ("pot", [8; 32])] {
+        let name = DeviceName::new("soil-1", id).unwrap();
+        registry.add_constrained(&name, key, now).unwrap();
+    }
+    let bed = DeviceId::new("bed").unwrap();
+    registry.enrol_link(&bed, &[7; 32], b"ccs", now).unwrap();
+    let place = Place::Near { bearer: 0, peer: 3 };
+    registry.seen(&bed, now, place.address());
+    check("fleet-constrained", &bench.get("/", &cookie).await);
+    let page = bench.get("/devices/bed", &cookie).await;
+    assert!(page.text.contains("serial:/dev/ttyACM0, peer 3"));
+    check("device-constrained", &page);
+    assert!(!page.text.contains("Certificate until"));
+    let pot = bench.get("/devices/pot", &cookie).await;
+    assert!(pot.text.contains("its first handshake is waited for"));
 }
 
 #[tokio::test]

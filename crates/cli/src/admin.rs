@@ -1,25 +1,41 @@
-//! Talks to a running gateway through its administration socket, `<data>/admin.sock`.
+//! Talks to a running gateway: through its administration socket, `<data>/admin.sock`, or over https with a token.
+
+mod https;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+
+use self::https::Https;
+use crate::args::token::Remote;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// A way to ask the gateway.
-#[derive(Debug)]
 pub(crate) struct Admin {
-    socket: PathBuf,
+    way: Way,
+    data: PathBuf,
+    remote: Remote,
 }
+
+enum Way {
+    Socket(PathBuf),
+    Https(Https),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// The gateway said no, in its own words.
 #[derive(Debug, Deserialize)]
@@ -58,11 +74,31 @@ impl Refusal {
 }
 
 impl Admin {
-    /// The gateway that runs on this data directory.
-    pub(crate) fn of(data: &Path) -> Self {
-        Self {
-            socket: data.join("admin.sock"),
-        }
+    /// The gateway that was named, or the one that runs on this data directory.
+    pub(crate) fn new(data: &Path, remote: &Remote) -> anyhow::Result<Self> {
+        let way = match &remote.remote {
+            Some(url) => Way::Https(Https::new(url, remote, data)?),
+            None => Way::Socket(data.join("admin.sock")),
+        };
+        Ok(Self {
+            way,
+            data: data.to_owned(),
+            remote: remote.clone(),
+        })
+    }
+
+    /// Whether a gateway elsewhere was named.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(&self.way, Way::Https(_))
+    }
+
+    /// The same for the gateway at `url`.
+    pub(crate) fn at(&self, url: &str) -> anyhow::Result<Self> {
+        let remote = Remote {
+            remote: Some(url.to_owned()),
+            ..self.remote.clone()
+        };
+        Self::new(&self.data, &remote)
     }
 
     /// Asks for something.
@@ -93,6 +129,42 @@ impl Admin {
         self.ask(Method::PUT, path, kind, Bytes::from(body)).await
     }
 
+    /// A file as it is.
+    pub(crate) async fn file(&self, path: &str) -> anyhow::Result<Bytes> {
+        let (status, body) = self
+            .send(Method::GET, path, "application/json", Bytes::new())
+            .await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        answer(status, &body)?;
+        bail!("the gateway answered {status}")
+    }
+
+    /// A long answer, into a file; how long it was.
+    pub(crate) async fn download(&self, path: &str, to: &mut fs_err::File) -> anyhow::Result<u64> {
+        let response = self
+            .respond(Method::GET, path, "application/json", Bytes::new())
+            .await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|e| anyhow::anyhow!("the gateway's answer broke off: {e}"))?;
+            answer(status, &body.to_bytes())?;
+            bail!("the gateway answered {status}");
+        }
+        let mut bytes = 0_u64;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("the gateway's answer broke off; its log says why")?;
+            if let Ok(piece) = frame.into_data() {
+                bytes = bytes.saturating_add(u64::try_from(piece.len())?);
+                tokio::task::block_in_place(|| std::io::Write::write_all(to, &piece))?;
+            }
+        }
+        Ok(bytes)
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -100,32 +172,67 @@ impl Admin {
         kind: &str,
         body: Bytes,
     ) -> anyhow::Result<Value> {
-        let stream = UnixStream::connect(&self.socket).await.with_context(|| {
-            format!(
-                "no gateway answers at {}; start it with `stockade up`, or name its directory with --data",
-                self.socket.display()
-            )
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, kind)
-            .body(Full::new(body))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .context("the gateway went away")?;
+        let (status, body) = self.send(method, path, kind, body).await?;
+        answer(status, &body)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let response = self.respond(method, path, kind, body).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER)
             .collect()
             .await
             .map_err(|e| anyhow::anyhow!("the gateway's answer broke off: {e}"))?
             .to_bytes();
-        answer(status, &body)
+        Ok((status, body))
+    }
+
+    async fn respond(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, kind);
+        request = match &self.way {
+            Way::Socket(_) => request.header(header::HOST, "localhost"),
+            Way::Https(https) => request
+                .header(header::HOST, https.authority())
+                .header(header::AUTHORIZATION, https.bearer()?.as_str()),
+        };
+        let request = request.body(Full::new(body))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?)).await?;
+        tokio::spawn(connection);
+        sender
+            .send_request(request)
+            .await
+            .context("the gateway went away")
+    }
+
+    async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await.with_context(|| {
+                    format!(
+                        "no gateway answers at {}; start it with `stockade up`, or name its directory with --data",
+                        socket.display()
+                    )
+                })?;
+                Ok(Box::new(stream))
+            }
+            Way::Https(https) => Ok(Box::new(https.connect().await?)),
+        }
     }
 }
 

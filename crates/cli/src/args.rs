@@ -5,11 +5,20 @@
     reason = "these comments are help texts, read without markdown"
 )]
 
+pub(crate) mod attest;
+pub(crate) mod audit;
+pub(crate) mod constrained;
 pub(crate) mod firewall;
+pub(crate) mod grant;
 pub(crate) mod guard;
 pub(crate) mod learn;
+pub(crate) mod mend;
 pub(crate) mod mud;
+pub(crate) mod rollout;
 pub(crate) mod time;
+pub(crate) mod token;
+pub(crate) mod update;
+pub(crate) mod vault;
 
 use std::path::PathBuf;
 
@@ -17,12 +26,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Keeps IoT devices safe: what a device's profile does not allow is refused.
 #[derive(Debug, Parser)]
-#[command(
-    name = "stockade",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "stockade", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Directory that holds everything the server keeps
     /// [default: ./stockade-data, or ./stockade-demo with --demo]
@@ -31,6 +35,8 @@ pub(crate) struct Cli {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: token::Remote,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -39,7 +45,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start gateway, vault and console in one process
     Up(Up),
-    /// Devices: add, list, show, quarantine, release, revoke
+    /// Devices: add, list, show, quarantine, release, revoke; on a device: status, plan, apply, undo
     #[command(subcommand)]
     Device(Device),
     /// Profiles: check, sign, verify, install
@@ -51,9 +57,30 @@ pub(crate) enum Command {
     /// The LAN guard: devices that can run nothing of ours
     #[command(subcommand)]
     Guard(guard::Guard),
+    /// How devices started, by their TPMs
+    #[command(subcommand)]
+    Attest(attest::Attest),
+    /// What the maker of a device does: systems, signed by several people
+    #[command(subcommand)]
+    Update(update::Update),
+    /// A new system for the devices of a model, a few of them first
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
+    /// Devices that ask each other directly: what the gateway grants
+    #[command(subcommand)]
+    Grant(grant::Grant),
+    /// The link, which constrained devices come by
+    #[command(subcommand)]
+    Link(Link),
+    /// Proof from outside: images, hosts and this system judged, with evidence and provisions
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Data the vault keeps
     #[command(subcommand)]
-    Vault(Vault),
+    Vault(vault::Vault),
+    /// Tokens for people and programs without the administrator's password
+    #[command(subcommand)]
+    Token(token::Token),
     /// The gateway's certificate authority
     #[command(subcommand)]
     Ca(Ca),
@@ -87,9 +114,12 @@ pub(crate) struct Up {
     /// Configuration file [default: DIR/stockade.toml, where it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Start three demo devices beside it; listen on this machine only
+    /// Start demo devices beside it: four of different kinds and a street of meters; listen on this machine only
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Also listen for constrained devices on a bearer of short range: serial:PATH[@BAUD], nfc[:READER], ble[:CONTROLLER]; may be given more than once
+    #[arg(long, value_name = "BEARER")]
+    pub(crate) bearer: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,6 +131,8 @@ pub(crate) enum Device {
         model: String,
         /// A name for this device: a-z, 0-9, `.`, `_`, `-`
         id: String,
+        #[command(flatten)]
+        constrained: constrained::Constrained,
     },
     /// All devices with their states
     List,
@@ -125,6 +157,19 @@ pub(crate) enum Device {
         #[arg(long, default_value = "by the operator")]
         reason: String,
     },
+    /// What a device says of itself: the seven protocols, what is wrong, since when
+    Posture {
+        /// The device
+        id: String,
+    },
+    /// Have a device's agent do something, as soon as it can be reached
+    Command {
+        /// The device
+        id: String,
+        /// What to do
+        #[arg(value_name = "WHAT", value_parser = ["apply", "undo", "assess", "upnp-off", "renew"])]
+        what: String,
+    },
     /// A new code for a device that has not enrolled, or that lost its key; voids the old one
     Code {
         /// The device
@@ -134,6 +179,19 @@ pub(crate) enum Device {
     Remove {
         /// The device
         id: String,
+    },
+    #[command(flatten)]
+    Mend(mend::Mend),
+    /// Its case was opened and that was looked after: release it, and tell it so; without a device: this one, as root
+    ClearTamper {
+        /// The device
+        id: Option<String>,
+        /// Why, for whoever looks later
+        #[arg(long)]
+        reason: String,
+        /// The device's files are below this directory
+        #[arg(long, value_name = "DIR", hide = true, conflicts_with = "id")]
+        places: Option<PathBuf>,
     },
     /// Never again: its certificate is refused from now on
     Revoke {
@@ -198,19 +256,9 @@ pub(crate) enum Profile {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Vault {
-    /// Read treated telemetry
-    Query {
-        /// The data set, as the profile names it; without it: which there are
-        #[arg(long)]
-        schema: Option<String>,
-        /// Only this device (where the treatment lets the vault know)
-        #[arg(long)]
-        device: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-    },
+pub(crate) enum Link {
+    /// Its sessions, what was refused, and which of its bearers work
+    Status,
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,9 +315,9 @@ pub(crate) struct Publish {
 }
 
 /// A demo device is told what a stranger's device would be told: where to go and its code.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DemoDevice {
-    /// honest | misbehaving | old
+    /// honest | misbehaving | old | constrained | street
     pub(crate) kind: String,
     /// Its name
     #[arg(long)]
@@ -286,6 +334,9 @@ pub(crate) struct DemoDevice {
     /// The gateway's enrolment address
     #[arg(long)]
     pub(crate) est: std::net::SocketAddr,
+    /// The gateway's address for constrained devices
+    #[arg(long)]
+    pub(crate) coap: std::net::SocketAddr,
     /// SHA-256 of the gateway's CA certificate, in hexadecimal
     #[arg(long)]
     pub(crate) ca_fingerprint: String,
@@ -320,6 +371,65 @@ mod tests {
             words.join(" "),
             about.unwrap_or_default()
         ));
+    }
+
+    #[test]
+    fn every_command_can_be_given() {
+        Cli::command().debug_assert();
+    }
+
+    /// Where a command has an argument of the same name as one that all have, each would be given the other's value.
+    #[test]
+    fn what_all_commands_take_no_command_calls_otherwise() {
+        fn walk(command: &clap::Command, global: &[clap::Id]) {
+            for inner in command.get_subcommands() {
+                for argument in inner.get_arguments() {
+                    let id = argument.get_id();
+                    assert!(!global.contains(id), "{}: {id}", inner.get_name());
+                }
+                walk(inner, global);
+            }
+        }
+        let all = Cli::command();
+        let global = all.get_arguments().filter(|it| it.is_global_set());
+        let global: Vec<_> = global.map(|it| it.get_id().clone()).collect();
+        assert!(global.len() > 3, "{global:?}");
+        walk(&all, &global);
+    }
+
+    /// A command line as a shell has it, with quotes and without what it does with the output.
+    fn shell(line: &str) -> Vec<String> {
+        let parts = line.split('\'').enumerate();
+        parts
+            .flat_map(|(place, part)| {
+                if place % 2 == 1 {
+                    vec![part.to_owned()]
+                } else {
+                    part.split_whitespace().map(str::to_owned).collect()
+                }
+            })
+            .take_while(|word| word != ">")
+            .collect()
+    }
+
+    #[test]
+    fn every_example_of_the_help_can_be_given() {
+        let vault = Cli::command();
+        let vault = vault.find_subcommand("vault").unwrap();
+        let help: Vec<String> = vault
+            .get_subcommands()
+            .filter_map(|verb| Some(verb.get_after_help()?.to_string()))
+            .collect();
+        let examples = help
+            .iter()
+            .flat_map(|text| text.lines().filter(|line| line.contains("stockade ")));
+        let mut count = 0;
+        for example in examples {
+            Cli::try_parse_from(shell(example))
+                .unwrap_or_else(|wrong| panic!("{example}: {wrong}"));
+            count += 1;
+        }
+        assert!(count > 10, "{count}");
     }
 
     #[test]

@@ -1,13 +1,23 @@
 //! What each noun's verbs do.
 
+pub(crate) mod attest;
+pub(crate) mod audit;
 pub(crate) mod ca;
+mod constrained;
 pub(crate) mod device;
+mod device_posture;
 pub(crate) mod events;
 pub(crate) mod firewall;
+pub(crate) mod grant;
 pub(crate) mod guard;
+pub(crate) mod link;
+pub(crate) mod mend;
 pub(crate) mod mud;
 pub(crate) mod profile;
 pub(crate) mod profile_learn;
+pub(crate) mod rollout;
+pub(crate) mod token;
+pub(crate) mod update;
 pub(crate) mod vault;
 
 use serde_json::Value;
@@ -36,4 +46,10 @@ pub(crate) fn moment(value: &Value, name: &str) -> String {
         (Some(day), Some(time)) => format!("{day} {time}"),
         _ => text,
     }
+}
+
+/// `1 finding`, `2 findings`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }

@@ -1,6 +1,10 @@
 //! `stockade.toml`: strict, every default here, with its unit in its name or type.
 
+mod evidence;
 mod guard;
+mod link;
+mod storage;
+mod vault;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,11 +14,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use stockade_gateway::attest::Roots;
 use stockade_gateway::name::TrustDomain;
 use stockade_profile::VerifyingKey;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+pub(crate) use self::evidence::Evidence;
 pub(crate) use self::guard::Guard;
+pub(crate) use self::link::Link;
+pub(crate) use self::storage::{Durability, Storage};
+pub(crate) use self::vault::Vault;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -27,11 +36,23 @@ pub(crate) struct Config {
     pub(crate) protocols: Protocols,
     pub(crate) enrolment: Enrolment,
     pub(crate) quarantine: Quarantine,
+    pub(crate) evidence: Evidence,
+    pub(crate) attestation: Attestation,
+    pub(crate) link: Link,
     pub(crate) storage: Storage,
+    pub(crate) vault: Vault,
     /// The LAN guard; none without this section.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) guard: Option<Guard>,
     pub(crate) log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Attestation {
+    /// Files with the certificates (PEM) of TPM makers' authorities, relative to the configuration file. With any, a TPM without a
+    /// certificate by one of them is not believed.
+    pub(crate) ek_roots: Vec<PathBuf>,
 }
 
 /// The only version of the format there is.
@@ -60,6 +81,8 @@ pub(crate) struct Listen {
     pub(crate) est: SocketAddr,
     /// The console.
     pub(crate) console: SocketAddr,
+    /// CoAP over UDP, for constrained devices.
+    pub(crate) coap: SocketAddr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -91,21 +114,6 @@ pub(crate) struct Enrolment {
 pub(crate) struct Quarantine {
     /// More breaches of its profile than this in a minute, and a device is quarantined.
     pub(crate) breaches_per_minute: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(crate) struct Storage {
-    /// `commit`: a message is acknowledged once it is on disk. `interval`: once it is handed to the system, which
-    /// puts it on disk within a second; a power cut may lose what was acknowledged.
-    pub(crate) durability: Durability,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Durability {
-    Commit,
-    Interval,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -142,9 +150,16 @@ impl Default for Config {
             quarantine: Quarantine {
                 breaches_per_minute: 30,
             },
+            evidence: Evidence::default(),
+            attestation: Attestation::default(),
+            link: Link::default(),
             storage: Storage {
                 durability: Durability::Commit,
+                database: None,
+                database_password: None,
+                database_authorities: None,
             },
+            vault: Vault::default(),
             guard: None,
             log: Log {
                 level: "warn".to_owned(),
@@ -172,6 +187,7 @@ impl Default for Listen {
             mqtt: on(8883),
             est: on(8444),
             console: on(8443),
+            coap: on(5683),
         }
     }
 }
@@ -184,6 +200,7 @@ impl Listen {
             mqtt: here(self.mqtt),
             est: here(self.est),
             console: here(self.console),
+            coap: here(self.coap),
         }
     }
 }
@@ -209,12 +226,6 @@ impl Default for Enrolment {
 impl Default for Quarantine {
     fn default() -> Self {
         Config::default().quarantine
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Config::default().storage
     }
 }
 
@@ -318,7 +329,14 @@ impl Config {
         let text = fs_err::read_to_string(file)?;
         let mut config = Self::parse(&text)
             .with_context(|| format!("{} is not a valid configuration", file.display()))?;
-        for key in &mut config.gateway.profile_keys {
+        let roots = &mut config.attestation.ek_roots;
+        let Storage {
+            database_password: password,
+            database_authorities: authorities,
+            ..
+        } = &mut config.storage;
+        let files = config.gateway.profile_keys.iter_mut().chain(roots);
+        for key in files.chain(password).chain(authorities) {
             *key = file.with_file_name("").join(&*key);
         }
         Ok(config)
@@ -340,7 +358,9 @@ impl Config {
             !self.enrolment.code_life.0.is_zero(),
             "[enrolment] code-life is zero: no code could ever be used"
         );
-        let Listen { mqtt, est, console } = self.listen;
+        let Listen {
+            mqtt, est, console, ..
+        } = self.listen;
         for (a, b, which) in [
             (mqtt, est, "mqtt and est"),
             (mqtt, console, "mqtt and console"),
@@ -366,6 +386,24 @@ impl Config {
             })
         };
         self.gateway.profile_keys.iter().map(read).collect()
+    }
+
+    /// Whose word counts that a key is in a TPM.
+    pub(crate) fn ek_roots(&self) -> anyhow::Result<Roots> {
+        let mut all = Vec::new();
+        for path in &self.attestation.ek_roots {
+            let pem = fs_err::read(path)?;
+            // Each by itself, so that the file with the fault is named.
+            Roots::read(&pem).with_context(|| {
+                let path = path.display();
+                format!("{path} in stockade.toml, [attestation] ek-roots")
+            })?;
+            all.extend(pem);
+        }
+        if all.is_empty() {
+            return Ok(Roots::default());
+        }
+        Ok(Roots::read(&all)?)
     }
 
     /// The configuration with all its values, to start a file from.
@@ -408,7 +446,10 @@ mod tests {
             ("log", "level = \"inof\""),
             ("log", "level = \"info,stockade_gateway=lots\""),
             ("log", "format = \"xml\""),
+            ("link", "bearers = [\"lora\"]"),
             ("storage", "durability = \"never\""),
+            ("storage", "database = \"mysql://db/x\""),
+            ("storage", "database = \"postgres://u:secret@db/x\""),
         ] {
             let told = complaint(&format!("[{line}]\n{text}\n"));
             assert!(told.contains("line 2, column"), "{text}: {told}");

@@ -23,9 +23,14 @@ fn main() -> ExitCode {
             return ExitCode::from(if told.use_stderr() { run::USAGE } else { 0 });
         }
     };
-    match run::run(cli) {
-        Ok(code) => code,
-        Err(error) => {
+    // What panicked was told already, with its place.
+    match std::panic::catch_unwind(|| run::run(cli)) {
+        Err(_panic) => {
+            out::aside("this is a bug of Stockade: what is above tells where");
+            ExitCode::from(run::BUG)
+        }
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             out::complain(&error);
             ExitCode::from(run::USAGE)
         }

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 
 use crate::admin::Admin;
 use crate::args::{self, Cli, Command};
-use crate::commands::{ca, device, events, firewall, guard, profile, vault};
+use crate::commands::{attest, ca, device, events, firewall, guard, link, profile, token, vault};
 use crate::config::Config;
 use crate::out::Out;
 use crate::{demo, server, up};
@@ -19,6 +19,8 @@ pub(crate) const FOUND: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Something could not be reached, read or judged.
 pub(crate) const INCOMPLETE: u8 = 3;
+/// A bug of ours.
+pub(crate) const BUG: u8 = 70;
 
 /// Does it.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -37,14 +39,30 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let json = cli.json;
     let demo = matches!(&cli.command, Command::Up(up) if up.demo);
     let data = cli.data.unwrap_or_else(|| default_data(demo));
-    let admin = Admin::of(&data);
+    let admin = Admin::new(&data, &cli.remote)?;
     match cli.command {
         Command::Up(up) => up::run(out, &data, &up).await?,
-        Command::Device(command) => device::run(out, &admin, json, &command).await?,
+        Command::Device(command) => return device::run(out, &admin, json, &command).await,
         Command::Profile(command) => return profile::run(out, &admin, json, &command).await,
         Command::Firewall(command) => return firewall::run(out, json, &command).await,
         Command::Guard(command) => return guard::run(out, &data, json, &command).await,
-        Command::Vault(command) => vault::run(out, &admin, json, &command).await?,
+        Command::Attest(command) => return attest::run(out, &admin, json, &command).await,
+        Command::Update(command) => return crate::commands::update::run(out, json, &command),
+        Command::Rollout(command) => {
+            return crate::commands::rollout::run(out, &admin, json, &command).await;
+        }
+        Command::Grant(command) => {
+            return crate::commands::grant::run(out, &admin, json, &command).await;
+        }
+        Command::Audit(command) => {
+            let audit = move || crate::commands::audit::run(out, json, &command);
+            return tokio::task::block_in_place(audit);
+        }
+        Command::Link(command) => link::run(out, &admin, json, &command).await?,
+        Command::Vault(command) => {
+            return vault::run(out, (&admin, &data), json, &command).await;
+        }
+        Command::Token(command) => token::run(out, &admin, json, &command).await?,
         Command::Ca(command) => ca::run(out, &data, json, &command).await?,
         Command::Config(command) => config(out, &command)?,
         Command::Admin(args::Admin::ResetPassword) => server::reset_password(out, &data)?,
@@ -69,7 +87,9 @@ fn default_data(demo: bool) -> PathBuf {
 fn config(out: Out, command: &args::Config) -> anyhow::Result<()> {
     match command {
         args::Config::Check { file } => {
-            Config::read(file)?.profile_keys()?;
+            let config = Config::read(file)?;
+            config.profile_keys()?;
+            config.ek_roots()?;
             out.line(&format!("{} is sound", file.display()));
         }
         args::Config::Default => out.line(Config::default().to_toml()?.trim_end()),

@@ -1,8 +1,10 @@
 //! Gateway, vault and console in one process.
 
 mod addresses;
+mod database;
 mod guard;
 mod kept;
+mod restore;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -12,17 +14,22 @@ use std::time::Duration;
 use stockade_console::{Admin, ConsoleState, Info, OneTimePassword};
 use stockade_gateway::est::{Est, EstSettings};
 use stockade_gateway::events::EventLog;
+use stockade_gateway::evidence;
+use stockade_gateway::link::grants::Grants;
+use stockade_gateway::link::{self, Link, LinkSettings, LinkStatus, Rates};
 use stockade_gateway::mqtt::{Mqtt, MqttSettings};
 use stockade_gateway::pki::Pki;
 use stockade_gateway::registry::Registry;
+use stockade_gateway::rollout;
 use stockade_gateway::tls::{Clock, Minimum, Refusals, TlsOptions};
-use stockade_store::{DataDir, Sqlite};
+use stockade_store::DataDir;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::addresses::{Listeners, reachable};
-use self::kept::{CA, CA_FOR_DEVICES, Kept, STORE};
+use self::kept::{CA, CA_FOR_DEVICES, Kept};
+pub(crate) use self::restore::restore;
 use crate::config::{Config, Listen, TlsVersion};
 use crate::demo::Told;
 use crate::out::Out;
@@ -37,8 +44,10 @@ pub(crate) struct Server {
     pub(crate) ca_fingerprint: String,
     pub(crate) password: Option<OneTimePassword>,
     pub(crate) shown: Shown,
+    pub(crate) grants: Arc<Grants>,
     listen: Listen,
     mqtt: Mqtt,
+    link: Link,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     data: DataDir,
@@ -49,6 +58,9 @@ pub(crate) struct Shown {
     pub(crate) console: String,
     pub(crate) est: String,
     pub(crate) mqtt: String,
+    pub(crate) coap: String,
+    /// Beside UDP: `, serial:/dev/ttyACM0`.
+    pub(crate) bearers: String,
     pub(crate) tls: &'static str,
 }
 
@@ -74,13 +86,15 @@ pub(crate) fn import_ca(
 /// `stockade admin reset-password`: while the gateway is stopped.
 pub(crate) fn reset_password(out: Out, data: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
-        data.join(STORE).exists(),
+        data.join(CA_FOR_DEVICES).exists(),
         "{} is no data directory of a gateway",
         data.display()
     );
+    let config = crate::up::read_config(data, None)?;
     let data = DataDir::open(data)?;
-    let store = Sqlite::open(&data.join(STORE))?;
-    let password = Admin::reset_password(&store, OffsetDateTime::now_utc())?;
+    database::same_as_before(&config, &data)?;
+    let store = database::open(&config, &data, false)?;
+    let password = Admin::reset_password(&*store, OffsetDateTime::now_utc())?;
     out.line(&format!(
         "user admin, one-time password {}",
         password.expose()
@@ -99,23 +113,15 @@ impl Server {
             ..TlsOptions::default()
         };
         let refusals = Arc::new(Refusals::default());
-        let est_settings = EstSettings {
-            tls,
-            ..EstSettings::default()
-        };
-        let est = Est::new(
-            Arc::clone(&kept.pki),
-            Arc::clone(&kept.registry),
-            Arc::clone(&refusals),
-            est_settings,
-        )?;
+        let est = est(config, &kept, tls, &refusals)?;
         let settings = MqttSettings::new(config.listen.mqtt);
         let mqtt = Mqtt::start(settings, kept.around(), kept.pki.mqtt_tls(tls)?)
             .await
             .map_err(addresses::explain)?;
-        let listen = listeners.with_mqtt(mqtt.local_addr())?;
+        let link = start_link(config, &kept, &mqtt).await?;
+        let listen = listeners.with(mqtt.local_addr(), link.local_addr())?;
         let shown = Shown::new(config, listen);
-        let state = console_state(config, &kept, &shown, &mqtt)?;
+        let state = console_state(config, &kept, &shown, &mqtt, Arc::clone(link.status()))?;
         let socket = stockade_console::bind_unix(&data.join("admin.sock")).await?;
         let web = kept.pki.web_tls(Minimum::Tls13)?;
         // Last of what can fail: a password that nobody was shown would lock the console.
@@ -143,7 +149,25 @@ impl Server {
             stockade_console::admin_router(state),
             wait(),
         ));
+        let vault = Arc::clone(&kept.vault);
+        tasks.spawn(tasks::stream_vault(vault, stopped.clone()));
         tasks.spawn(tasks::feed_vault(kept.vault, kept.bus, stopped.clone()));
+        tasks.spawn(evidence::run(
+            kept.judge,
+            mqtt.handle(),
+            Clock::system(),
+            stopped.clone(),
+        ));
+        tasks.spawn(rollout::run(
+            kept.rollouts,
+            Clock::system(),
+            stopped.clone(),
+        ));
+        tasks.spawn(link::grants::run(
+            Arc::clone(&kept.grants),
+            Clock::system(),
+            stopped.clone(),
+        ));
         tasks.spawn(tasks::tidy(Arc::clone(&kept.registry), refusals, stopped));
 
         fs_err::write(data.join(CA_FOR_DEVICES), kept.pki.ca_pem())?;
@@ -154,8 +178,10 @@ impl Server {
             ca_fingerprint: kept.pki.ca_fingerprint(),
             password,
             shown,
+            grants: kept.grants,
             listen,
             mqtt,
+            link,
             tasks,
             stop,
             data,
@@ -167,6 +193,7 @@ impl Server {
         Told {
             mqtt: self.listen.mqtt,
             est: self.listen.est,
+            coap: self.listen.coap,
             ca_fingerprint: self.ca_fingerprint.clone(),
         }
     }
@@ -213,6 +240,7 @@ impl Server {
 
     /// Ends sessions, takes what has arrived, writes what is in memory.
     pub(crate) async fn stop(mut self) {
+        self.link.shutdown().await;
         self.mqtt.shutdown().await;
         self.stop.send_replace(true);
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -224,6 +252,39 @@ impl Server {
             tracing::debug!(%error, "cannot remove run/addresses.json");
         }
     }
+}
+
+fn est(
+    config: &Config,
+    kept: &Kept,
+    tls: TlsOptions,
+    refusals: &Arc<Refusals>,
+) -> anyhow::Result<Est> {
+    let settings = EstSettings {
+        tls,
+        ..EstSettings::default()
+    };
+    let est = Est::new(
+        Arc::clone(&kept.pki),
+        Arc::clone(&kept.registry),
+        Arc::clone(refusals),
+        settings,
+    )?;
+    Ok(est
+        .with_signer(kept.judge.signer())
+        .with_attester(Arc::clone(kept.judge.attester()), config.ek_roots()?)
+        .with_grants(Arc::clone(&kept.grants)))
+}
+
+async fn start_link(config: &Config, kept: &Kept, mqtt: &Mqtt) -> anyhow::Result<Link> {
+    let settings = LinkSettings {
+        udp: config.listen.coap,
+        bearers: config.link.parsed()?,
+        rates: Rates::default(),
+    };
+    link::start(settings, Arc::clone(&kept.grants), &mqtt.handle())
+        .await
+        .map_err(addresses::explain_link)
 }
 
 fn minimum(config: &Config) -> Minimum {
@@ -241,6 +302,13 @@ impl Shown {
             console: shown(listen.console),
             est: shown(listen.est),
             mqtt: shown(listen.mqtt),
+            coap: shown(listen.coap),
+            bearers: [""]
+                .iter()
+                .copied()
+                .chain(config.link.bearers.iter().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join(", "),
             tls: minimum(config).spoken(),
         }
     }
@@ -251,10 +319,15 @@ fn console_state(
     kept: &Kept,
     shown: &Shown,
     mqtt: &Mqtt,
+    link: Arc<LinkStatus>,
 ) -> anyhow::Result<ConsoleState> {
     Ok(ConsoleState {
         registry: Arc::clone(&kept.registry),
         events: Arc::clone(&kept.events),
+        judge: Some(Arc::clone(&kept.judge)),
+        rollouts: Some(Arc::clone(&kept.rollouts)),
+        grants: Some(Arc::clone(&kept.grants)),
+        link: Some(link),
         vault: Some(Arc::clone(&kept.vault)),
         store: Arc::clone(&kept.store),
         publisher: Some(tasks::publisher(mqtt.handle())),

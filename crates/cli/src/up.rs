@@ -9,6 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
+use stockade_gateway::link::Bearer;
+
 use crate::args::Up;
 use crate::commands::events::live_line;
 use crate::config::{Config, LogFormat};
@@ -21,7 +23,11 @@ const COMMAND_EVERY: Duration = Duration::from_secs(20);
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
-    let mut config = read_config(data, up)?;
+    let mut config = read_config(data, up.config.as_deref())?;
+    for bearer in &up.bearer {
+        bearer.parse::<Bearer>()?;
+        config.link.bearers.push(bearer.clone());
+    }
     if up.demo {
         config.listen = config.listen.on_loopback();
     }
@@ -34,16 +40,17 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
 
     let mut server = Server::start(&config, data).await?;
     if config.guard.is_some() {
-        server.start_guard(config_file(data, up));
+        server.start_guard(config_file(data, up.config.as_deref()));
     }
     let mut events = server.events.watch();
     if up.demo {
         demo::install_profiles(&server.registry)?;
     }
-    out.line(&banner(&server, data));
+    out.line(&banner(&server, data, up.demo));
     let fleet = if up.demo {
         Some(Fleet::start(
             &server.registry,
+            server.grants.keys(),
             &server.told_to_devices(),
             &server.data_dir("demo")?,
         )?)
@@ -59,6 +66,7 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
             _ = end.recv() => break,
             failed = server.failed() => return Err(failed),
             event = events.recv() => match event {
+                Ok(event) if up.demo && !demo::is_worth_a_line(&event) => {}
                 Ok(event) => out.line(&live_line(out, &event)),
                 Err(RecvError::Lagged(missed)) => out.line(&format!("… {missed} events not shown")),
                 Err(RecvError::Closed) => break,
@@ -66,7 +74,9 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
             _ = command.tick(), if fleet.is_some() => {
                 count = count.wrapping_add(1);
                 let light = if count.is_multiple_of(2) { "on" } else { "off" };
-                server.command(demo::COMMAND_TOPIC, &format!(r#"{{"light":"{light}"}}"#)).await;
+                for topic in demo::COMMANDS {
+                    server.command(topic, &format!(r#"{{"light":"{light}"}}"#)).await;
+                }
             }
         }
     }
@@ -79,17 +89,18 @@ pub(crate) async fn run(out: Out, data: &Path, up: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_config(data: &Path, up: &Up) -> anyhow::Result<Config> {
-    match config_file(data, up) {
+/// The configuration that was named, or the data directory's own.
+pub(crate) fn read_config(data: &Path, named: Option<&Path>) -> anyhow::Result<Config> {
+    match config_file(data, named) {
         Some(file) => Config::read(&file),
         None => Ok(Config::default()),
     }
 }
 
-fn config_file(data: &Path, up: &Up) -> Option<PathBuf> {
+fn config_file(data: &Path, named: Option<&Path>) -> Option<PathBuf> {
     let usual = data.join("stockade.toml");
-    up.config
-        .clone()
+    named
+        .map(Path::to_owned)
         .or_else(|| usual.exists().then_some(usual))
 }
 
@@ -119,7 +130,7 @@ pub(crate) fn start_log(config: &Config) -> anyhow::Result<()> {
 }
 
 /// What a newcomer needs in order to go on.
-fn banner(server: &Server, data: &Path) -> String {
+fn banner(server: &Server, data: &Path, demo: bool) -> String {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "stockade".to_owned());
@@ -139,19 +150,27 @@ fn banner(server: &Server, data: &Path) -> String {
              {program} device add --data {data} --model MODEL ID"
         ),
     };
+    let ask = if demo {
+        demo::questions(&program, &data.to_string())
+    } else {
+        String::new()
+    };
     format!(
         "Stockade {version} on {data}\n\n  \
          console    https://{console}   {login}\n  \
          enrolment  https://{est}   EST (RFC 7030)\n  \
          devices    mqtts://{mqtt}   MQTT 5 and 3.1.1 over {tls}, both sides with certificates\n  \
+         link       coap://{coap}   CoAP with EDHOC and OSCORE, for constrained devices{bearers}\n  \
          CA         SHA-256 {fingerprint}\n             {ca}\n\n  \
-         Add a device, in another terminal:\n    {first}\n\n\
+         Add a device, in another terminal:\n    {first}\n{ask}\n\
          Ctrl-C stops. What happens (UTC):\n",
         version = env!("CARGO_PKG_VERSION"),
         console = server.shown.console,
         est = server.shown.est,
         mqtt = server.shown.mqtt,
         tls = server.shown.tls,
+        coap = server.shown.coap,
+        bearers = server.shown.bearers,
         fingerprint = server.ca_fingerprint,
         ca = server.data_path("ca.pem").display(),
     )

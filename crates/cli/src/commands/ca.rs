@@ -4,13 +4,16 @@ use std::path::Path;
 
 use crate::admin::Admin;
 use crate::args::Ca;
+use crate::args::token::Remote;
 use crate::commands::field;
 use crate::out::Out;
 
 pub(crate) async fn run(out: Out, data: &Path, json: bool, command: &Ca) -> anyhow::Result<()> {
     match command {
         Ca::Show => {
-            let status = Admin::of(data).get("/api/v1/status").await?;
+            let status = Admin::new(data, &Remote::default())?
+                .get("/api/v1/status")
+                .await?;
             if json {
                 out.line(&status.to_string());
             } else {

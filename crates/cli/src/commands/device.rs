@@ -1,10 +1,11 @@
 //! `stockade device …`
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{field, items, moment};
+use super::{constrained, field, items, mend, moment};
 use crate::admin::{Admin, segment};
 use crate::args::Device;
 use crate::out::{Out, table};
@@ -14,9 +15,18 @@ pub(crate) async fn run(
     admin: &Admin,
     json: bool,
     command: &Device,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let (answer, text): (Value, fn(&Value) -> String) = match command {
-        Device::Add { model, id } => {
+        Device::Mend(asked) => return mend::run(out, json, asked),
+        Device::Add {
+            model,
+            id,
+            constrained: asked,
+        } if asked.constrained => (
+            constrained::add(admin, model, id, asked).await?,
+            constrained::text,
+        ),
+        Device::Add { model, id, .. } => {
             let asked = json!({ "model": model, "id": id });
             (
                 with_id(admin.post("/api/v1/devices", &asked).await?, id),
@@ -33,12 +43,35 @@ pub(crate) async fn run(
         ),
         Device::List => (admin.get("/api/v1/devices").await?, list_text),
         Device::Show { id } => (admin.get(&path(id, "")).await?, show_text),
+        Device::Posture { id } => (
+            admin.get(&path(id, "/posture")).await?,
+            super::device_posture::text,
+        ),
+        Device::Command { id, what } => (
+            admin
+                .post(&path(id, "/command"), &json!({ "do": what }))
+                .await?,
+            super::device_posture::commanded,
+        ),
         Device::Quarantine { id, reason } => {
             (change(admin, id, "/quarantine", reason).await?, state_text)
         }
         Device::Release { id, reason } => {
             (change(admin, id, "/release", reason).await?, state_text)
         }
+        Device::ClearTamper {
+            id: Some(id),
+            reason,
+            ..
+        } => (
+            change(admin, id, "/clear-tamper", reason).await?,
+            state_text,
+        ),
+        Device::ClearTamper {
+            id: None,
+            reason,
+            places,
+        } => return mend::clear_tamper(out, json, reason, places.as_deref()),
         Device::Revoke { id, reason } => (change(admin, id, "/revoke", reason).await?, state_text),
     };
     out.line(&if json {
@@ -46,7 +79,7 @@ pub(crate) async fn run(
     } else {
         text(&answer)
     });
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Has a device's state changed.
@@ -81,9 +114,13 @@ fn added_text(added: &Value) -> String {
         field(added, "code"),
         field(added, "est_url"),
     );
+    let print = field(added, "ca_fingerprint");
     format!(
-        "one-time code  {code}\nexpires        {} UTC\nenrolment      {est}\nCA SHA-256     {}\n\n\
-         The device enrols with the code as its password (RFC 7030). With openssl and curl, and the\n\
+        "one-time code  {code}\nexpires        {} UTC\nenrolment      {est}\nCA SHA-256     {print}\n\n\
+         On the device, as root, with stockade-agent, stockade-helper and stockade-keys in one directory:\n\n  \
+         ./stockade-agent install --gateway {} --id {id} --code {code} \\\n    \
+         --ca-fingerprint {print}\n\n\
+         Any other device enrols with the code as its password (RFC 7030). With openssl and curl, and the\n\
          gateway's CA as ca.pem (`stockade ca show` tells where it is):\n\n  \
          openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / \\\n    \
          -keyout {id}.key -outform DER -out {id}.csr\n  \
@@ -91,8 +128,15 @@ fn added_text(added: &Value) -> String {
          -H 'Content-Type: application/pkcs10' --data-binary @- {est}/simpleenroll |\n    \
          openssl base64 -d | openssl pkcs7 -inform DER -print_certs -out {id}.pem",
         moment(added, "expires"),
-        field(added, "ca_fingerprint"),
+        gateway(&est),
     )
+}
+
+/// `HOST`, or `HOST:PORT` where the port is not the usual one, of the address for enrolment.
+fn gateway(est: &str) -> &str {
+    let rest = est.strip_prefix("https://").unwrap_or(est);
+    let host = rest.split('/').next().unwrap_or_default();
+    host.strip_suffix(":8444").unwrap_or(host)
 }
 
 fn list_text(answer: &Value) -> String {
@@ -151,16 +195,30 @@ fn show_text(device: &Value) -> String {
             reason.as_str().unwrap_or_default()
         ));
     }
-    let certificate = device.get("certificate").cloned().unwrap_or_default();
-    lines.push(format!(
-        "last seen    {} from {}",
-        moment(device, "last_seen"),
-        field(device, "last_peer")
-    ));
-    lines.push(format!(
-        "certificate  until {}",
-        moment(&certificate, "not_after")
-    ));
+    let there = |name: &str| device.get(name).filter(|value| !value.is_null());
+    lines.push(match there("last_seen") {
+        Some(_) => format!(
+            "last seen    {} from {}",
+            moment(device, "last_seen"),
+            field(device, "last_peer")
+        ),
+        None => "last seen    never".to_owned(),
+    });
+    if let Some(link) = there("link") {
+        lines.push(format!(
+            "link         short name {}, key {}",
+            field(link, "kid"),
+            field(link, "key")
+        ));
+    }
+    match there("certificate") {
+        Some(certificate) => lines.push(format!(
+            "certificate  until {}",
+            moment(certificate, "not_after")
+        )),
+        None if there("link").is_some() => {}
+        None => lines.push("certificate  none".to_owned()),
+    }
     lines.push(format!(
         "breaches     {} ({} in the last minute)",
         field(device, "violations"),
@@ -207,6 +265,38 @@ mod tests {
               "reasons": ["more than 30 breaches in a minute"] },
         ]});
         insta::assert_snapshot!(list_text(&answer));
+    }
+
+    #[test]
+    fn what_a_device_does_not_have_is_not_shown_as_if_it_had() {
+        let mut device = json!({
+            "id": "bed", "spiffe": "spiffe://stockade.local/device/soil-1/bed", "model": "soil-1", "profile_version": 1,
+            "state": "pending", "reasons": [], "last_seen": null, "last_peer": null, "certificate": null, "violations": 0,
+            "violations_last_minute": 0, "recent_violations": [], "words": [], "link": { "kid": "00", "key": "dede1c1a" },
+        });
+        let constrained = show_text(&device);
+        assert!(
+            constrained
+                .contains("last seen    never\nlink         short name 00, key dede1c1a\nbreaches"),
+            "{constrained}"
+        );
+        device["link"] = Value::Null;
+        assert!(show_text(&device).contains("last seen    never\ncertificate  none\n"));
+    }
+
+    #[test]
+    fn a_new_device_is_told_all_that_it_is_installed_with() {
+        insta::assert_snapshot!(added_text(&json!({
+            "id": "porch",
+            "code": "7K3F-9Q2M-XW0D-4T8B-HJ5V-N6RC-1ZPE",
+            "expires": "2026-11-23T18:40:03Z",
+            "est_url": "https://gw.example:8444/.well-known/est",
+            "ca_fingerprint": "3F:0A",
+        })));
+        assert_eq!(
+            gateway("https://[2001:db8::1]:9444/.well-known/est"),
+            "[2001:db8::1]:9444"
+        );
     }
 
     #[test]

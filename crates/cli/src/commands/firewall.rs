@@ -77,7 +77,7 @@ pub(crate) async fn run(out: Out, json: bool, command: &Command) -> anyhow::Resu
 }
 
 /// A profile without faults; or all of them as the error.
-fn sound(text: &str, file: &Path) -> anyhow::Result<Profile> {
+pub(crate) fn sound(text: &str, file: &Path) -> anyhow::Result<Profile> {
     let checked = stockade_profile::check(text);
     let faults = checked.faults;
     checked.profile.with_context(|| {
@@ -107,6 +107,7 @@ fn told(place: &Place) -> Told {
         forwarder: Some(place.forwarder),
         controller,
         my_controller: place.my_controller.clone(),
+        ..Told::default()
     }
 }
 
@@ -237,7 +238,7 @@ fn watch(out: Out, json: bool, state: &Path, count: Option<u64>) -> anyhow::Resu
     let firewall = Firewall::at(state)?;
     let mut watch = Watch::start(DEVICE_GROUP)?;
     let mut left = count.unwrap_or(u64::MAX);
-    let mut ground = ground(&firewall)?;
+    let mut ground = Ground::here(&firewall)?;
     if ground.policy.is_none() && !json {
         out.line("no rules of ours are in force: nothing will be blocked by them");
     }
@@ -252,7 +253,7 @@ fn watch(out: Out, json: bool, state: &Path, count: Option<u64>) -> anyhow::Resu
         };
         if packets.is_empty() {
             // Names and rules change; a change under way is looked at the next time.
-            ground = self::ground(&firewall).unwrap_or(ground);
+            ground = Ground::here(&firewall).unwrap_or(ground);
         }
         for packet in packets
             .iter()
@@ -267,17 +268,6 @@ fn watch(out: Out, json: bool, state: &Path, count: Option<u64>) -> anyhow::Resu
         }
     }
     Ok(())
-}
-
-fn ground(firewall: &Firewall) -> Result<Ground, FirewallError> {
-    Ok(match firewall.in_force()? {
-        None => Ground::default(),
-        Some((plan, world)) => Ground {
-            policy: Some(plan.policy),
-            around: plan.around,
-            world,
-        },
-    })
 }
 
 /// What was tidied up, in words; nothing if there was nothing.

@@ -66,7 +66,7 @@ fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn faults_json(file: &Path, faults: &[stockade_profile::Fault]) -> serde_json::Value {
+pub(super) fn faults_json(file: &Path, faults: &[stockade_profile::Fault]) -> serde_json::Value {
     let faults: Vec<_> = faults
         .iter()
         .map(|fault| {
@@ -208,7 +208,38 @@ async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
         field(&answer, "model"),
         field(&answer, "version")
     ));
+    if let Some(warned) = warned(&answer, file) {
+        out.line(&warned);
+    }
     Ok(())
+}
+
+/// What the vault would be told not to do, if it is: the profile is installed all the same.
+fn warned(answer: &serde_json::Value, file: &Path) -> Option<String> {
+    let faults = items(answer, "policy");
+    if faults.is_empty() {
+        return None;
+    }
+    let mut lines = vec![
+        "warning: what it says of its data is known to fail. Its devices are served all the same."
+            .to_owned(),
+    ];
+    lines.extend(
+        faults
+            .iter()
+            .map(|fault| format!("  {}: {}", field(fault, "place"), field(fault, "message"))),
+    );
+    let next = if file.extension().is_some_and(|it| it == "toml") {
+        format!(
+            "`stockade vault policy check {}` says what to write instead",
+            file.display()
+        )
+    } else {
+        "ask its maker for a newer one; `stockade vault policy check FILE` on the profile's text says what to write instead"
+            .to_owned()
+    };
+    lines.push(format!("next: {next}"));
+    Some(lines.join("\n"))
 }
 
 async fn list(out: Out, admin: &Admin, json: bool) -> anyhow::Result<()> {
@@ -233,4 +264,27 @@ async fn list(out: Out, admin: &Admin, json: bool) -> anyhow::Result<()> {
         &rows,
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_whose_data_is_not_held_is_installed_with_a_warning_and_a_next_step() {
+        let answer = serde_json::json!({ "policy": [
+            { "place": "data.motion.mac", "message": "a hash can be tried", "help": "use = \"pseudonym\"" },
+        ]});
+        insta::assert_snapshot!(warned(&answer, Path::new("cam.toml")).expect("a warning"), @r"
+        warning: what it says of its data is known to fail. Its devices are served all the same.
+          data.motion.mac: a hash can be tried
+        next: `stockade vault policy check cam.toml` says what to write instead
+        ");
+        let signed = warned(&answer, Path::new("cam.cose")).expect("a warning");
+        assert!(signed.contains("ask its maker"), "{signed}");
+        assert_eq!(
+            warned(&serde_json::json!({ "policy": [] }), Path::new("cam.toml")),
+            None
+        );
+    }
 }

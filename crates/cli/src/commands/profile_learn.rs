@@ -17,6 +17,7 @@ use stockade_profile::{HostName, LinkAddress};
 use stockade_wire::capture::Decoder;
 
 use crate::args::learn::Learn;
+use crate::commands::counted;
 use crate::out::{self, Out, table};
 use crate::run::FOUND;
 
@@ -251,11 +252,6 @@ fn report(learned: &Learned, seen: &[Observation], remarks: &[String]) -> Vec<St
         lines.extend(learned.left_out.iter().map(|it| format!("  {it}")));
     }
     lines
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }
 
 /// How much of other captures the profile would have allowed.

@@ -1,120 +1,50 @@
 //! `stockade vault …`
 
-use serde_json::Value;
+mod backup;
+mod erase;
+mod export;
+mod fsck;
+mod log;
+mod policy;
+mod query;
+mod reader;
+mod release;
+mod risk;
+mod rotate_keys;
+mod stat;
+mod stream;
+mod verify_log;
 
-use super::{field, items};
-use crate::admin::{Admin, segment};
-use crate::args::Vault;
-use crate::out::{Out, table};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::admin::Admin;
+use crate::args::vault::Vault;
+use crate::out::Out;
 
 pub(crate) async fn run(
     out: Out,
-    admin: &Admin,
+    (admin, data): (&Admin, &Path),
     json: bool,
     command: &Vault,
-) -> anyhow::Result<()> {
-    let Vault::Query {
-        schema,
-        device,
-        limit,
-    } = command;
-    let Some(schema) = schema else {
-        let counters = admin.get("/api/v1/vault/counters").await?;
-        out.line(&if json {
-            counters.to_string()
-        } else {
-            sets_text(&counters)
-        });
-        return Ok(());
-    };
-    let mut path = format!(
-        "/api/v1/vault/records?order=newest&schema={}&limit={limit}",
-        segment(schema)
-    );
-    if let Some(device) = device {
-        path = format!("{path}&device={}", segment(device));
+) -> anyhow::Result<ExitCode> {
+    match command {
+        Vault::Query(asked) => query::run(out, admin, json, asked).await?,
+        Vault::Stat(asked) => stat::run(out, admin, json, asked).await?,
+        Vault::Release(asked) => return release::run(out, admin, json, asked).await,
+        Vault::Stream(asked) => stream::run(out, admin, json, asked).await?,
+        Vault::Risk(asked) => risk::run(out, admin, json, asked).await?,
+        Vault::Policy(asked) => return policy::run(out, json, asked),
+        Vault::Erase(asked) => erase::run(out, admin, json, asked).await?,
+        Vault::Export(asked) => return export::run(out, admin, asked).await,
+        Vault::RotateKeys(asked) => rotate_keys::run(out, admin, json, asked).await?,
+        Vault::Reader(asked) => reader::run(out, admin, json, asked).await?,
+        Vault::Reveal(asked) => reader::reveal(out, admin, json, asked).await?,
+        Vault::Log(asked) => log::run(out, admin, json, asked).await?,
+        Vault::Backup(asked) => backup::run(out, admin, json, asked).await?,
+        Vault::Restore(asked) => backup::restore(out, data, json, asked)?,
+        Vault::Fsck(asked) => return fsck::run(out, admin, json, asked).await,
+        Vault::VerifyLog(asked) => return verify_log::run(out, (admin, data), json, asked),
     }
-    let answer = admin.get(&path).await?;
-    if json {
-        out.line(&answer.to_string());
-        return Ok(());
-    }
-    let records = items(&answer, "records");
-    if records.is_empty() {
-        out.line("no records; they arrive once a device publishes to a topic of this data set");
-    }
-    for record in records.iter().rev() {
-        out.line(&line(record));
-    }
-    Ok(())
-}
-
-/// The data sets there are, and what became of messages and fields.
-fn sets_text(counters: &Value) -> String {
-    let empty = serde_json::Map::new();
-    let sets = counters.as_object().unwrap_or(&empty);
-    if sets.is_empty() {
-        return "nothing stored yet; telemetry arrives once a device publishes to a topic with a schema".to_owned();
-    }
-    let rows: Vec<Vec<String>> = sets
-        .iter()
-        .map(|(schema, counters)| {
-            let mut row = vec![schema.clone(), field(counters, "stored")];
-            row.extend(
-                ["refused", "dropped", "unnamed", "sealed"].map(|name| tally(counters, name)),
-            );
-            row
-        })
-        .collect();
-    table(
-        &[
-            "DATA SET",
-            "STORED",
-            "REFUSED",
-            "DROPPED BY PROFILE",
-            "DROPPED AS UNNAMED",
-            "WITHHELD",
-        ],
-        &rows,
-    )
-}
-
-/// `owner-email 12, other 3`.
-fn tally(counters: &Value, name: &str) -> String {
-    let empty = serde_json::Map::new();
-    let counts = counters
-        .get(name)
-        .and_then(Value::as_object)
-        .unwrap_or(&empty);
-    if counts.is_empty() {
-        return "-".to_owned();
-    }
-    let each: Vec<String> = counts
-        .iter()
-        .map(|(what, count)| format!("{what} {count}"))
-        .collect();
-    each.join(", ")
-}
-
-fn line(record: &Value) -> String {
-    let empty = serde_json::Map::new();
-    let fields = record
-        .get("fields")
-        .and_then(Value::as_object)
-        .unwrap_or(&empty);
-    let mut parts: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let withheld: Vec<&str> = items(record, "withheld")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    if !withheld.is_empty() {
-        parts.push(format!(
-            "(withheld until there is a reader key: {})",
-            withheld.join(", ")
-        ));
-    }
-    format!("{:<6} {}", field(record, "number"), parts.join("  "))
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
+use stockade_gateway::link::LinkError;
 use stockade_gateway::mqtt::StartError;
 use tokio::net::TcpListener;
 
@@ -24,14 +25,15 @@ impl Listeners {
         })
     }
 
-    /// All addresses, with the one that MQTT got.
-    pub(crate) fn with_mqtt(&self, mqtt: SocketAddr) -> anyhow::Result<Listen> {
+    /// All addresses, with those that MQTT and the link got.
+    pub(crate) fn with(&self, mqtt: SocketAddr, coap: SocketAddr) -> anyhow::Result<Listen> {
         let of =
             |listener: &TcpListener| listener.local_addr().context("a listener has no address");
         Ok(Listen {
             mqtt,
             est: of(&self.est)?,
             console: of(&self.console)?,
+            coap,
         })
     }
 }
@@ -52,6 +54,14 @@ pub(crate) fn explain(error: StartError) -> anyhow::Error {
     match error {
         StartError::Listen { address, source } => refused("mqtt", address, source),
         other => other.into(),
+    }
+}
+
+/// The same for the link.
+pub(crate) fn explain_link(error: LinkError) -> anyhow::Error {
+    match error {
+        LinkError::Listen { address, source } => refused("coap", address, source),
+        other @ LinkError::Crypto(_) => other.into(),
     }
 }
 
@@ -96,8 +106,7 @@ pub(crate) fn reachable(address: SocketAddr, names: &[String]) -> String {
 
 /// Tells other programs on this machine (scripts, tests) what was bound: `run/addresses.json`.
 pub(crate) fn write(run: &Path, listen: Listen) -> anyhow::Result<()> {
-    let text =
-        serde_json::json!({ "mqtt": listen.mqtt, "est": listen.est, "console": listen.console });
+    let text = serde_json::json!({ "mqtt": listen.mqtt, "est": listen.est, "console": listen.console, "coap": listen.coap });
     let (new, file) = (run.join("addresses.json.new"), run.join("addresses.json"));
     fs_err::write(&new, text.to_string())?;
     fs_err::rename(&new, &file)?;

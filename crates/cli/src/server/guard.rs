@@ -163,9 +163,8 @@ async fn one(guard: &mut Client, registry: &Registry, id: &DeviceId) -> Result<(
         .get(id, OffsetDateTime::now_utc())
         .map(|device| device.state);
     let isolated = match state {
-        Some(State::Quarantined { reasons, .. }) => Some(Reason::cut(&reasons.join("; "))),
-        Some(State::Revoked { reason, .. }) => Some(Reason::cut(&reason)),
         Some(State::Pending | State::Active) => None,
+        Some(state) => Some(Reason::cut(&state.reasons().join("; "))),
         None => return Ok(()),
     };
     let Ok(device) = RegistryId::new(id.as_str()) else {

@@ -1,7 +1,7 @@
 //! What goes on in the background: the vault's intake, the registry's counters.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stockade_console::{Command, Publisher};
 use stockade_gateway::mqtt::MqttHandle;
@@ -18,6 +18,10 @@ use tokio::sync::watch;
 const GATHER: Duration = Duration::from_millis(200);
 /// After a failure of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Between two looks for what was kept long enough in the vault.
+const TIDY_VAULT: Duration = Duration::from_hours(1);
+/// Between two looks at what is due in a stream of released rows.
+const STREAM: Duration = Duration::from_secs(1);
 /// Between two rounds of tidying.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -38,6 +42,7 @@ pub(crate) async fn feed_vault(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut durable = bus.durable();
+    let mut tidied: Option<Instant> = None;
     loop {
         let stopping = *stop.borrow();
         durable.borrow_and_update();
@@ -57,15 +62,63 @@ pub(crate) async fn feed_vault(
             }
         };
         if stopping {
+            let worker = Arc::clone(&vault);
+            let kept = tokio::task::spawn_blocking(move || worker.remember_log()).await;
+            if let Ok(Err(error)) = kept {
+                tracing::error!(%error, "the keyring does not remember the newest entries of the vault's log");
+            }
             return;
+        }
+        if tidied.is_none_or(|at| at.elapsed() >= TIDY_VAULT) {
+            tidied = Some(Instant::now());
+            let worker = Arc::clone(&vault);
+            let now = OffsetDateTime::now_utc();
+            tokio::task::spawn_blocking(move || {
+                match worker.settle(now).and_then(|()| worker.tidy(now)) {
+                    Ok(done) => tracing::debug!(?done, "the vault is tidy"),
+                    Err(error) => {
+                        tracing::error!(%error, "the vault keeps what should go; it tries again in an hour");
+                    }
+                }
+            });
         }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
-            more = async { tokio::time::sleep(pause).await; durable.changed().await } => {
+            more = async {
+                tokio::time::sleep(pause).await;
+                // What failed is tried again, whether or not something came.
+                if pause == AFTER_FAILURE { Ok(()) } else { durable.changed().await }
+            } => {
                 if more.is_err() {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Lets time pass for the vault's streams of released rows until `stop`. What waits then is in the store.
+pub(crate) async fn stream_vault(vault: Arc<Vault>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let worker = Arc::clone(&vault);
+        let done =
+            tokio::task::spawn_blocking(move || worker.go_on_streaming(OffsetDateTime::now_utc()))
+                .await;
+        let pause = match done {
+            Ok(Ok(true)) => Duration::ZERO,
+            Ok(Ok(false)) => STREAM,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a stream of releases stands still; it is tried again");
+                AFTER_FAILURE
+            }
+            Err(error) => {
+                tracing::error!(%error, "the vault's streams of releases failed");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

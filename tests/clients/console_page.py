@@ -1,106 +1,17 @@
 """Chromium at the console: log in, change the password, see the fleet, a live event, quarantine and release.
 
-Drives chromedriver by the WebDriver protocol with nothing but the standard library. Prints ok.
+Prints ok.
 usage: console_page.py URL ONE_TIME_PASSWORD FOLDER COMMAND...   (COMMAND makes the gateway refuse a message)
 Without COMMAND, the browser runs no script of any page.
 """
 
-import base64
-import json
-import os
-import pathlib
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+
+from browser import Browser
 
 URL, ONE_TIME, FOLDER, *PROVOKE = sys.argv[1:]
-PATIENCE = 20
 NEW_PASSWORD = "brass lantern over quiet water 41"
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver §11: the key of an element's reference
-
-
-class Browser:
-    def __init__(self):
-        self.driver = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for line in self.driver.stdout:
-            if "started successfully on port" in line:
-                self.base = f"http://127.0.0.1:{line.rsplit(maxsplit=1)[1].rstrip('.')}"
-                break
-        else:
-            raise SystemExit("chromedriver did not start")
-        arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"]
-        if os.geteuid() == 0:
-            arguments.append("--no-sandbox")  # Chromium refuses its sandbox to root
-        options = {"args": [*arguments, f"--user-data-dir={FOLDER}/chromium"]}
-        if not PROVOKE:
-            options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
-        capabilities = {
-            "alwaysMatch": {
-                "acceptInsecureCerts": True,
-                "goog:chromeOptions": options,
-                "goog:loggingPrefs": {"browser": "ALL"},
-            }
-        }
-        self.session = ""
-        self.session = "/session/" + self.ask("POST", "/session", {"capabilities": capabilities})["sessionId"]
-
-    def ask(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + self.session + path, data, method=method)
-        request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["value"]
-        except urllib.error.HTTPError as error:
-            raise LookupError(json.load(error)["value"]["message"]) from None
-
-    def go(self, path):
-        self.ask("POST", "/url", {"url": URL + path})
-
-    def find(self, css):
-        found = self.ask("POST", "/element", {"using": "css selector", "value": css})
-        return "/element/" + found[ELEMENT]
-
-    def fill(self, css, text):
-        element = self.find(css)
-        self.ask("POST", element + "/clear", {})
-        self.ask("POST", element + "/value", {"text": text})
-
-    def click(self, css):
-        self.ask("POST", self.find(css) + "/click", {})
-
-    def text(self, css="body"):
-        return self.ask("GET", self.find(css) + "/text")
-
-    def source(self):
-        return self.ask("GET", "/source")
-
-    def script(self, code):
-        return self.ask("POST", "/execute/sync", {"script": code, "args": []})
-
-    def wait(self, what, so):
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                if so():
-                    return
-            except LookupError:
-                pass
-            if time.monotonic() > until:
-                raise AssertionError(f"not within {PATIENCE} s: {what}; the page says:\n{self.text()}")
-            time.sleep(0.1)
-
-    def close(self):
-        try:
-            if self.session:
-                self.ask("DELETE", "")
-        finally:
-            self.driver.terminate()
-            self.driver.wait(10)
 
 
 def story(browser):
@@ -129,10 +40,11 @@ def story(browser):
         without_script(browser)
         return
 
-    browser.ask("POST", "/window/rect", {"width": 390, "height": 844})
-    browser.go("/")
-    wide = browser.script("return document.documentElement.scrollWidth > window.innerWidth + 1")
-    assert not wide, "the fleet is wider than a phone"
+    browser.size(390, 844)
+    for page in ("/", "/data", "/data/reading", "/data/log", "/tokens", "/devices/porch/erase"):
+        browser.go(page)
+        wide = browser.script("return document.documentElement.scrollWidth > window.innerWidth + 1")
+        assert not wide, f"{page} is wider than a phone"
     log = browser.ask("POST", "/se/log", {"type": "browser"})
     # The refused log-in is an answer of 4xx, which Chromium logs too.
     faults = [entry["message"] for entry in log if entry["level"] == "SEVERE" and "status of 4" not in entry["message"]]
@@ -152,6 +64,14 @@ def without_script(browser):
     browser.fill("[name=reason]", "lost")
     browser.click("main form button")
     browser.wait("the device is revoked", lambda: "revoked" in browser.text().lower())
+    browser.go("/tokens")
+    browser.fill("#name", "ana")
+    browser.click("#add + form button")
+    browser.wait("the token", lambda: browser.text("#token").startswith("stockade_"))
+    browser.click("form[action='/tokens/ana/revoke'] button")
+    browser.wait("the token is taken back", lambda: "There is no token" in browser.text())
+    browser.go("/data/log")
+    assert "revoked 1" in browser.text("tbody tr"), browser.text()
     browser.click("form[action='/logout'] button")
     browser.wait("the log-in page", lambda: browser.find("#password"))
 
@@ -162,8 +82,7 @@ def events(browser):
     subprocess.run(PROVOKE, check=False, timeout=20, capture_output=True)
     refusal = ("porch", "refused", "probe/hall/report")
     browser.wait("the refusal appears by itself", lambda: all(w in browser.text("#events") for w in refusal))
-    shot = pathlib.Path(FOLDER, "events.png")
-    shot.write_bytes(base64.b64decode(browser.ask("GET", "/screenshot")))
+    browser.shot("events")
 
 
 def quarantine_and_release(browser):
@@ -177,7 +96,7 @@ def quarantine_and_release(browser):
     browser.wait("the device is released", lambda: browser.find("form[action='/devices/porch/quarantine']"))
 
 
-browser = Browser()
+browser = Browser(URL, FOLDER, script=bool(PROVOKE))
 try:
     story(browser)
 finally:

@@ -233,11 +233,152 @@ fn telemetry_arrives_in_the_vault_treated() -> Result<()> {
     let output = device.publish("mqttv5", "1", "probe/porch/reading", reading)?;
     assert!(output.status.success(), "{}", text(&output));
     let stored = stockade_e2e::tools::eventually("the record", Duration::from_secs(5), || {
-        let text = gateway.cli(&["--json", "vault", "query", "--schema", "reading"])?;
+        let text = gateway.cli(&[
+            "--json",
+            "vault",
+            "query",
+            "--schema",
+            "reading",
+            "--purpose",
+            "operation",
+        ])?;
         Ok(text.contains("21.5").then_some(text))
     })?;
     for absent in ["ada@example.org", "unnamed", "porch"] {
         assert!(!stored.contains(absent), "`{absent}` was stored: {stored}");
     }
+
+    // Its person has it handed out, and erased.
+    let exported = gateway.cli(&["vault", "export", "porch"])?;
+    assert_eq!(exported.lines().count(), 1, "{exported}");
+    let erase = ["vault", "erase", "porch", "--reason", "ticket-17"];
+    let refused = finish(&mut gateway.command(&erase), Duration::from_secs(10))?;
+    assert!(text(&refused).contains("add --yes"), "{}", text(&refused));
+    let erased = gateway.cli(&[&erase[..], &["--yes"]].concat())?;
+    for said in [
+        "Erased porch: 1 record in 1 block, and its keys.",
+        "Epoch 2 is current, and epoch 1 destroyed; keys wrapped anew: 0.",
+        "Proof: entries ",
+    ] {
+        assert!(erased.contains(said), "{erased}");
+    }
+    assert_eq!(gateway.cli(&["vault", "export", "porch"])?, "");
+    let again = gateway.cli(&["vault", "erase", "porch", "--reason", "x", "--yes"])?;
+    assert!(again.contains("has nothing of porch"), "{again}");
+    let rotated = gateway.cli(&["vault", "rotate-keys"])?;
+    assert!(rotated.starts_with("Epoch 3 is current"), "{rotated}");
+    let log = gateway.cli(&["--json", "vault", "log"])?;
+    for said in ["\"erase\"", "\"rotate-keys\"", "ticket-17"] {
+        assert!(log.contains(said), "{log}");
+    }
+    assert!(!log.contains("porch"), "the log names no device: {log}");
     Ok(())
+}
+
+/// What is sent and must be in no file of the gateway.
+const PLANTED: [&str; 5] = [
+    "planted-kept-value",
+    "planted-dropped@example.org",
+    "planted-unnamed",
+    "planted-retained",
+    "planted-last-will",
+];
+
+fn planted_in(folder: &std::path::Path) -> Result<Vec<String>> {
+    let (mut found, mut todo, mut bytes) = (Vec::new(), vec![folder.to_owned()], 0);
+    while let Some(folder) = todo.pop() {
+        for entry in fs_err::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                todo.push(entry.path());
+            } else if kind.is_file() {
+                let content = fs_err::read(entry.path())?;
+                bytes += content.len();
+                let is_in = |text: &&str| {
+                    content
+                        .windows(text.len())
+                        .any(|part| part == text.as_bytes())
+                };
+                let name = entry.path().display().to_string();
+                found.extend(
+                    PLANTED
+                        .iter()
+                        .filter(|text| is_in(text))
+                        .map(|text| format!("{text} in {name}")),
+                );
+            }
+        }
+    }
+    assert!(bytes > 10_000, "only {bytes} bytes to look at");
+    Ok(found)
+}
+
+#[test]
+fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() -> Result<()> {
+    if tools_are_missing() {
+        return Ok(());
+    }
+    let mut gateway = Gateway::start_with("[log]\nlevel = \"trace\"\n")?;
+    gateway.install(&stockade_e2e::tools::root().join("tests/profiles/probe.toml"))?;
+    let (mut porch, mut hall) = (
+        gateway.enrol("probe", "porch")?,
+        gateway.enrol("probe", "hall")?,
+    );
+    let listen = |hall: &Device, more: &[&str]| {
+        let arguments = ["-c", "-q", "1", "-t", "probe/+/report", "-W", "15"];
+        let mut command = hall.mosquitto("mosquitto_sub", "mqttv311", &arguments);
+        succeed(command.args(more))
+    };
+    // A session that outlives its connection: what comes is queued for it.
+    listen(&hall, &["-E"])?;
+    let report = "probe/porch/report";
+    let will = [
+        "--will-topic",
+        report,
+        "--will-payload",
+        "planted-last-will",
+    ];
+    let retained = ["-q", "1", "-r", "-t", report, "-m", "planted-retained"];
+    succeed(
+        porch
+            .mosquitto("mosquitto_pub", "mqttv311", &retained)
+            .args(will),
+    )?;
+    let reading = r#"{"celsius":"planted-kept-value","owner-email":"planted-dropped@example.org","extra":"planted-unnamed"}"#;
+    let output = porch.publish("mqttv5", "1", "probe/porch/reading", reading)?;
+    assert!(output.status.success(), "{}", text(&output));
+    let asked = [
+        "--json",
+        "vault",
+        "query",
+        "--schema",
+        "reading",
+        "--purpose",
+        "operation",
+    ];
+    stockade_e2e::tools::eventually("the record", Duration::from_secs(5), || {
+        let text = gateway.cli(&asked)?;
+        Ok(text.contains("planted-kept-value").then_some(()))
+    })?;
+    // While it runs, while it is killed, and after it has ended in order.
+    assert_eq!(planted_in(&gateway.data())?, [""; 0]);
+    gateway.kill()?;
+    assert_eq!(planted_in(&gateway.data())?, [""; 0]);
+    gateway.up()?;
+    gateway.stop()?;
+    assert_eq!(planted_in(&gateway.data())?, [""; 0]);
+    let log = gateway.said();
+    assert!(log.contains("DEBUG stockade"), "the log is not loud: {log}");
+    for planted in PLANTED {
+        assert!(!log.contains(planted), "{planted} is in the log");
+    }
+    // It was all there.
+    gateway.up()?;
+    for device in [&mut porch, &mut hall] {
+        device.port = gateway.address("mqtt")?.port();
+    }
+    assert!(listen(&hall, &["-C", "1"])?.contains("planted-retained"));
+    assert!(gateway.cli(&asked)?.contains("planted-kept-value"));
+    gateway.stop()
 }

@@ -5,19 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use stockade_e2e::Gateway;
-use stockade_e2e::tools::{finish, root, script, text, without};
+use stockade_e2e::tools::{eventually, finish, root, script, text, without};
 
 /// The one-time password that `up` printed.
 fn password(gateway: &Gateway) -> Result<String> {
-    let said = gateway.said();
-    let (_, rest) = said
-        .split_once("one-time password ")
-        .with_context(|| format!("no password in {said}"))?;
-    Ok(rest
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    eventually("the password is printed", Duration::from_secs(10), || {
+        let said = gateway.said();
+        let shown = said.split_once("one-time password ");
+        let shown = shown.and_then(|(_, rest)| rest.split_whitespace().next());
+        Ok(shown.map(str::to_owned))
+    })
 }
 
 fn curl(gateway: &Gateway, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
@@ -182,4 +179,22 @@ fn chromium_logs_in_sees_the_fleet_and_a_live_event_and_quarantines_and_releases
         .map(|part| part.to_string_lossy().into_owned())
         .collect();
     chromium(&gateway, &provoke)
+}
+
+#[test]
+fn chromium_sees_the_demos_camera_mended_taken_back_and_mended_again() -> Result<()> {
+    if without(&BROWSER) {
+        return Ok(());
+    }
+    let gateway = Gateway::demo()?;
+    let mut browser = script("posture_page.py")?;
+    browser
+        .current_dir(root())
+        .arg(format!("https://{}", gateway.address("console")?))
+        .arg(password(&gateway)?)
+        .arg(gateway.folder());
+    let output = finish(&mut browser, Duration::from_secs(150))?;
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("ok"), "{said}");
+    Ok(())
 }

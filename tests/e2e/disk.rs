@@ -277,7 +277,8 @@ fn damage_is_named_with_its_place_and_nothing_is_overwritten() -> Result<()> {
         ("ca", "the CA's key"),
         ("ca/ca.key", "the CA's key"),
         ("ca/ca.pem", "the CA's certificate"),
-        ("vault/vault-pseudonyms.key", "the key is missing"),
+        ("vault/keyring", "keyring is missing"),
+        ("vault/root.key", "root key is missing"),
     ] {
         let (path, aside) = (gateway.data().join(part), gateway.folder().join("aside"));
         fs_err::rename(&path, &aside)?;

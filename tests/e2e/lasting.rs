@@ -66,7 +66,16 @@ fn a_second_up_finds_devices_sessions_messages_and_records_as_they_were() -> Res
     publish(&porch, "probe/porch/report", "kept", &["--retain"])?;
     publish(&porch, "probe/porch/report", "while you slept", &[])?;
     publish(&porch, "probe/porch/reading", r#"{"celsius":21.5}"#, &[])?;
-    let records = || gateway.json(&["vault", "query", "--schema", "reading"]);
+    let records = || {
+        gateway.json(&[
+            "vault",
+            "query",
+            "--schema",
+            "reading",
+            "--purpose",
+            "operation",
+        ])
+    };
     eventually("the record", Duration::from_secs(10), || {
         Ok(records()?.to_string().contains("21.5").then_some(()))
     })?;
@@ -81,7 +90,14 @@ fn a_second_up_finds_devices_sessions_messages_and_records_as_they_were() -> Res
     gateway.up()?;
     let after = (
         gateway.json(&["device", "list"])?,
-        gateway.json(&["vault", "query", "--schema", "reading"])?,
+        gateway.json(&[
+            "vault",
+            "query",
+            "--schema",
+            "reading",
+            "--purpose",
+            "operation",
+        ])?,
     );
     let lasting = |mut list: serde_json::Value| {
         for device in list["devices"].as_array_mut().into_iter().flatten() {

@@ -253,7 +253,17 @@ fn json_is_printed_wherever_a_person_gets_a_table() -> Result<()> {
         (&["profile", "list"], "models"),
         (&["profile", "show", &profile], "words"),
         (&["profile", "check", &profile], "faults"),
-        (&["vault", "query", "--schema", "reading"], "records"),
+        (
+            &[
+                "vault",
+                "query",
+                "--schema",
+                "reading",
+                "--purpose",
+                "operation",
+            ],
+            "records",
+        ),
         (&["events"], "events"),
         (&["ca", "show"], "ca_fingerprint"),
     ] {

@@ -60,7 +60,7 @@ fn a_port_in_use_is_refused_by_number() -> Result<()> {
     let port = gateway.address("mqtt")?.port();
     let config = gateway.folder().join("second.toml");
     let listen = format!(
-        "[listen]\nmqtt = \"127.0.0.1:{port}\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n"
+        "[listen]\nmqtt = \"127.0.0.1:{port}\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\ncoap = \"127.0.0.1:0\"\n"
     );
     fs_err::write(&config, format!("schema = 1\n\n{listen}"))?;
     let data = gateway.folder().join("second");
@@ -111,9 +111,11 @@ fn what_it_keeps_is_readable_by_its_user_only() -> Result<()> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            if path.is_dir() {
+            if path.ends_with("vault/log") {
+                // For whoever verifies it: it says nothing of a person.
+            } else if path.is_dir() {
                 open.push(path);
-            } else if ![".pem", "FORMAT", ".json"]
+            } else if ![".pem", ".pub", "FORMAT", ".json"]
                 .iter()
                 .any(|open| name.ends_with(open))
             {
@@ -143,7 +145,10 @@ fn a_port_in_use_leaves_nothing_half_started_and_no_password_unseen() -> Result<
         });
         fs_err::write(
             &config,
-            format!("schema = 1\n[listen]\n{}", listen.concat()),
+            format!(
+                "schema = 1\n[listen]\ncoap = \"127.0.0.1:0\"\n{}",
+                listen.concat()
+            ),
         )?;
         let output = finish(gateway.command(&["up", "--config"]).arg(&config), PATIENCE)?;
         let said = text(&output);

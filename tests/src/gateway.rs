@@ -55,9 +55,15 @@ impl Gateway {
 
     /// Configured, not started yet.
     pub fn prepared(settings: &str) -> Result<Self> {
+        Self::listening(["127.0.0.1:0"; 3], settings)
+    }
+
+    /// Configured with addresses for `mqtt`, `est` and `console`, not started yet.
+    pub fn listening([mqtt, est, console]: [&str; 3], settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let listen =
-            "[listen]\nmqtt = \"127.0.0.1:0\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n";
+        let listen = format!(
+            "[listen]\nmqtt = \"{mqtt}\"\nest = \"{est}\"\nconsole = \"{console}\"\ncoap = \"127.0.0.1:0\"\n"
+        );
         fs_err::write(
             folder.path().join("stockade.toml"),
             format!("schema = 1\n\n{listen}\n{settings}"),

@@ -3,8 +3,10 @@
 pub mod device;
 pub mod gateway;
 pub mod netlab;
+pub mod real;
 pub mod session;
 pub mod tools;
+pub mod vmlab;
 
 pub use device::Device;
 pub use gateway::Gateway;

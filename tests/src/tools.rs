@@ -80,6 +80,13 @@ pub fn script(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// A script of `tests/clients` that needs what `tests/link-peers.txt` lists.
+pub fn peer_script(name: &str) -> Result<Command> {
+    let mut command = script(name)?;
+    command.env("PYTHONPATH", crate::real::link_peers()?);
+    Ok(command)
+}
+
 /// Runs to its end, which must come within `patience`; standard input is closed.
 pub fn finish(command: &mut Command, patience: Duration) -> Result<Output> {
     let program = command.get_program().to_string_lossy().into_owned();

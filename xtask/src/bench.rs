@@ -1,9 +1,13 @@
 //! `cargo xtask bench gateway`: the gateway and other brokers under the same load in the same run.
 
+mod agent;
+mod audit;
 mod brokers;
 mod firewall;
+mod link;
 mod measure;
 mod report;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +31,10 @@ fn folder() -> PathBuf {
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
         Some((name, rest)) if name == "firewall" => firewall::run(rest),
+        Some((name, rest)) if name == "agent" => agent::run(rest),
+        Some((name, rest)) if name == "audit" => audit::run(rest),
+        Some((name, rest)) if name == "link" => link::run(rest),
+        Some((name, rest)) if name == "vault" => vault::run(rest),
         _ => gateway(arguments),
     }
 }
@@ -46,7 +54,10 @@ fn gateway(arguments: &[String]) -> Result<ExitCode> {
             ),
         }
     }
-    ensure!(gateway, "which bench? `bench gateway` or `bench firewall`");
+    ensure!(
+        gateway,
+        "which bench? `bench gateway`, `bench firewall`, `bench agent`, `bench audit`, `bench link` or `bench vault`"
+    );
     build(ours)?;
     let peers = prepare_peers(mqttv5)?;
     ensure!(ours || !peers.is_empty(), "nothing to measure");

@@ -2,11 +2,13 @@
 
 mod bench;
 mod command;
+mod firmware;
 mod fuzz;
 mod out;
 mod prepare;
 mod test;
 mod tidy;
+mod vmlab;
 
 use std::process::ExitCode;
 
@@ -18,7 +20,11 @@ usage: cargo xtask <chore>
   test [--fast] [--only NAME]   install what the tests need, then run every check
   tidy                          crate directions, pure crates, file sizes, links, decisions, fuzz targets
   fuzz [--seconds N] [TARGET]   fuzz one target or each in turn (needs a nightly toolchain)
+  vmlab [NAME]                  boot the guests of the tests, or those of tests/vmlab/NAME.rs
+  firmware [--provision FILE OUT | --where]
+                                build the constrained device of firmware/; put an individual's block into its sensor
   bench gateway [--quick]       measure the gateway beside other brokers, on the loopback
+  bench vault                   measure what the vault does to data beside pycanon and anjana
   bench firewall [--quick]      measure rulesets and their packets in network namespaces (needs root)
 ";
 
@@ -42,6 +48,8 @@ fn chore(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(rest),
         "tidy" => Ok(tidy::run()),
         "fuzz" => fuzz::run(rest),
+        "vmlab" => vmlab::run(rest),
+        "firmware" => firmware::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
             out::text(USAGE);

@@ -1,6 +1,6 @@
 //! What the tests need on the machine: said aloud, then installed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -8,99 +8,278 @@ use anyhow::{Context as _, Result};
 use crate::command::{capture, root, succeed, target, works};
 use crate::out;
 
-/// A program from Debian's archive, and what uses it.
+mod python;
+
+pub(crate) use python::{environment, libraries, python};
+
+/// A program (or, with its path, another file) from Debian's archive, and what uses it.
 struct Needed {
     program: &'static str,
     package: &'static str,
     why: &'static str,
 }
 
-const NEEDED: [Needed; 17] = [
+const fn need(program: &'static str, package: &'static str, why: &'static str) -> Needed {
     Needed {
-        program: "openssl",
-        package: "openssl",
-        why: "makes device keys; offers every version of TLS",
-    },
-    Needed {
-        program: "curl",
-        package: "curl",
-        why: "enrols devices and reads the console as a stranger would",
-    },
-    Needed {
-        program: "mosquitto_pub",
-        package: "mosquitto-clients",
-        why: "MQTT clients of another maker",
-    },
-    Needed {
-        program: "mosquitto",
-        package: "mosquitto",
-        why: "the broker `bench` and the load generator are held against",
-    },
-    Needed {
-        program: "chromium",
-        package: "chromium",
-        why: "opens the console",
-    },
-    Needed {
-        program: "chromedriver",
-        package: "chromium-driver",
-        why: "drives chromium",
-    },
-    Needed {
-        program: "faketime",
-        package: "faketime",
-        why: "gives the gateway a clock that is wrong",
-    },
-    Needed {
-        program: "nft",
-        package: "nftables",
-        why: "loads the firewall's rules in namespaces of the tests' own",
-    },
-    Needed {
-        program: "ip",
-        package: "iproute2",
-        why: "makes the networks between those namespaces",
-    },
-    Needed {
-        program: "conntrack",
-        package: "conntrack",
-        why: "shows and forgets flows",
-    },
-    Needed {
-        program: "dnsmasq",
-        package: "dnsmasq-base",
-        why: "is the DNS and DHCP server of another maker",
-    },
-    Needed {
-        program: "lldpd",
-        package: "lldpd",
-        why: "announces MUD URLs as a device would",
-    },
-    Needed {
-        program: "tcpdump",
-        package: "tcpdump",
-        why: "writes captures for `profile learn`",
-    },
-    Needed {
-        program: "unshare",
-        package: "util-linux",
-        why: "gives a test a network and mounts of its own",
-    },
-    Needed {
-        program: "script",
-        package: "bsdutils",
-        why: "gives a command a terminal",
-    },
-    Needed {
-        program: "prlimit",
-        package: "util-linux",
-        why: "bounds the memory of a program under test",
-    },
-    Needed {
-        program: "python3",
-        package: "python3",
-        why: "runs paho-mqtt and the pinned cargo tools",
-    },
+        program,
+        package,
+        why,
+    }
+}
+
+const NEEDED: &[Needed] = &[
+    need(
+        "openssl",
+        "openssl",
+        "makes device keys; offers every version of TLS",
+    ),
+    need(
+        "curl",
+        "curl",
+        "enrols devices and reads the console as a stranger would",
+    ),
+    need(
+        "mosquitto_pub",
+        "mosquitto-clients",
+        "MQTT clients of another maker",
+    ),
+    need(
+        "mosquitto",
+        "mosquitto",
+        "the broker `bench` and the load generator are held against",
+    ),
+    need("chromium", "chromium", "opens the console"),
+    need("chromedriver", "chromium-driver", "drives chromium"),
+    need(
+        "faketime",
+        "faketime",
+        "gives the gateway a clock that is wrong",
+    ),
+    need(
+        "nft",
+        "nftables",
+        "loads the firewall's rules in namespaces of the tests' own",
+    ),
+    need(
+        "ip",
+        "iproute2",
+        "makes the networks between those namespaces",
+    ),
+    need("conntrack", "conntrack", "shows and forgets flows"),
+    need(
+        "dnsmasq",
+        "dnsmasq-base",
+        "is the DNS and DHCP server of another maker",
+    ),
+    need("lldpd", "lldpd", "announces MUD URLs as a device would"),
+    need("tcpdump", "tcpdump", "writes captures for `profile learn`"),
+    need(
+        "unshare",
+        "util-linux",
+        "gives a test a network and mounts of its own",
+    ),
+    need("script", "bsdutils", "gives a command a terminal"),
+    need(
+        "prlimit",
+        "util-linux",
+        "bounds the memory of a program under test",
+    ),
+    need(
+        "python3",
+        "python3",
+        "runs paho-mqtt and the pinned cargo tools",
+    ),
+    need(
+        "debootstrap",
+        "debootstrap",
+        "lays down a Debian system for tests that mend one",
+    ),
+    need(
+        "miniupnpd",
+        "miniupnpd-nftables",
+        "is the UPnP daemon that the agent drives",
+    ),
+    need("upnpc", "miniupnpc", "is a UPnP client of another maker"),
+    need(
+        "softhsm2-util",
+        "softhsm2",
+        "is the PKCS#11 token of the key process's tests",
+    ),
+    need("swtpm", "swtpm", "is the TPM of the key process's tests"),
+    need(
+        "tpm2_getcap",
+        "tpm2-tools",
+        "asks that TPM as another maker would",
+    ),
+    need(
+        "sslscan",
+        "sslscan",
+        "says which versions of TLS a listener accepts, beside us",
+    ),
+    need(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "runs the guests of the lab, without KVM",
+    ),
+    need(
+        "busybox",
+        "busybox-static",
+        "is the first program of a guest",
+    ),
+    need("depmod", "kmod", "orders the modules of the guests' kernel"),
+    need("xz", "xz-utils", "unpacks that kernel"),
+    need("mkfs.ext4", "e2fsprogs", "makes the guests' file systems"),
+    need(
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "ovmf",
+        "is the guests' firmware",
+    ),
+    need(
+        "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+        "systemd-boot-efi",
+        "starts a unified kernel image",
+    ),
+    need("sbsign", "sbsigntool", "signs it for Secure Boot"),
+    need("objcopy", "binutils", "puts its parts together"),
+    need("mcopy", "mtools", "puts it where firmware looks"),
+    need("mkfs.vfat", "dosfstools", "makes the disk firmware reads"),
+    need(
+        "apparmor_parser",
+        "apparmor",
+        "loads the rules that a guest's services are confined by",
+    ),
+    need("secilc", "secilc", "compiles them where SELinux confines"),
+    need(
+        "/lib/systemd/systemd-measure",
+        "systemd",
+        "says what a unified kernel image will measure",
+    ),
+    need(
+        "veritysetup",
+        "cryptsetup-bin",
+        "makes volumes whose blocks are hashed",
+    ),
+    need(
+        "gcc-12",
+        "gcc-12",
+        "builds the simulated GPIO chip, as the guests' kernel was built",
+    ),
+    need("make", "make", "builds the simulated GPIO chip"),
+    need(
+        "gpiofind",
+        "gpiod",
+        "reads GPIO lines as another maker would",
+    ),
+    need("btvirt", "bluez-test-tools", "is a radio without one"),
+    need(
+        "fw_printenv",
+        "libubootenv-tool",
+        "reads U-Boot's environment as U-Boot's own tools do",
+    ),
+    need("mkenvimage", "u-boot-tools", "writes such an environment"),
+    need("strip", "binutils", "makes programs small for a guest"),
+    // Images by the tools that devices' makers use.
+    need("mksquashfs", "squashfs-tools", "makes images to audit"),
+    need("mkfs.ubifs", "mtd-utils", "makes images of flash to audit"),
+    need("mkfs.cramfs", "util-linux", "makes images to audit"),
+    need("genromfs", "genromfs", "makes images to audit"),
+    need("genisoimage", "genisoimage", "makes discs to audit"),
+    need("xorriso", "xorriso", "makes discs to audit"),
+    need("sfdisk", "fdisk", "makes disks to audit"),
+    need("qemu-img", "qemu-utils", "makes disks to audit"),
+    need(
+        "img2simg",
+        "android-sdk-libsparse-utils",
+        "makes images to audit",
+    ),
+    need("mkbootimg", "mkbootimg", "makes images to audit"),
+    need(
+        "dtc",
+        "device-tree-compiler",
+        "makes signed images to audit",
+    ),
+    need("srec_cat", "srecord", "makes images to audit"),
+    need("cpio", "cpio", "makes and unpacks archives to audit"),
+    need("zip", "zip", "makes archives to audit"),
+    need("bzip2", "bzip2", "makes archives to audit"),
+    need("lzop", "lzop", "makes archives to audit"),
+    need("lz4", "lz4", "makes archives to audit"),
+    need("zstd", "zstd", "makes archives to audit"),
+    need(
+        "setfattr",
+        "attr",
+        "labels files that come back out of images",
+    ),
+    need(
+        "setcap",
+        "libcap2-bin",
+        "gives files rights that come back out of images",
+    ),
+    need(
+        "checksec",
+        "checksec",
+        "says how programs were built, beside us",
+    ),
+    need("rpm", "rpm", "compares versions, beside us"),
+    need(
+        "/usr/share/perl5/Dpkg/Version.pm",
+        "libdpkg-perl",
+        "compares versions, beside us",
+    ),
+    // Servers that are asked from outside.
+    need("nginx", "nginx-light", "a TLS server to ask"),
+    need("stunnel4", "stunnel4", "a TLS server to ask"),
+    need("gnutls-serv", "gnutls-bin", "a TLS and DTLS server to ask"),
+    need("selfserv", "libnss3-tools", "a TLS server to ask"),
+    need("javac", "openjdk-17-jdk-headless", "a TLS server to ask"),
+    need("lighttpd", "lighttpd", "a web server to ask"),
+    need(
+        "/usr/lib/lighttpd/mod_openssl.so",
+        "lighttpd-mod-openssl",
+        "its TLS",
+    ),
+    need(
+        "npm",
+        "npm",
+        "fetches a TLS server that still speaks SSL 2.0",
+    ),
+    need("nmap", "nmap", "asks the same servers, beside us"),
+    need("dropbear", "dropbear-bin", "an SSH server to ask"),
+    need("vsftpd", "vsftpd", "an FTP server to ask"),
+    need("snmpd", "snmpd", "an SNMP agent to ask"),
+    need("in.tftpd", "tftpd-hpa", "a TFTP server to ask"),
+    need("coap-server-notls", "libcoap3-bin", "a CoAP server to ask"),
+    need("avahi-daemon", "avahi-daemon", "answers multicast DNS"),
+    need("minidlnad", "minidlna", "a UPnP media server to ask"),
+    // No cluster of the system's is needed: the tests start servers of their own.
+    need(
+        "/usr/lib/postgresql/15/bin/postgres",
+        "postgresql-15",
+        "keeps the gateway's state, as the embedded store does",
+    ),
+    // The link: a constrained device, and what carries its datagrams.
+    need(
+        "qemu-system-arm",
+        "qemu-system-arm",
+        "runs the firmware of a constrained device",
+    ),
+    need(
+        "/usr/bin/rustc",
+        "rustc-web",
+        "compiles that firmware for Cortex-M4",
+    ),
+    need(
+        "/usr/lib/rustlib/src/rust/library/core/Cargo.toml",
+        "rust-web-src",
+        "is Rust's core library, compiled for Cortex-M4",
+    ),
+    need("pcscd", "pcscd", "drives card readers"),
+    need(
+        "/usr/lib/pcsc/drivers/serial/libifdvpcd.so",
+        "vsmartcard-vpcd",
+        "is a card reader without one",
+    ),
+    need("zbarimg", "zbar-tools", "reads the QR codes of labels"),
 ];
 
 /// What could not be had; the tests that need it are skipped, by name.
@@ -119,11 +298,6 @@ impl Missing {
     }
 }
 
-/// The Python environment that holds the pinned tools and clients.
-pub(crate) fn environment() -> PathBuf {
-    target().join("test-venv")
-}
-
 /// Installs what is missing and says what is done.
 pub(crate) fn everything() -> Missing {
     let mut missing = packages();
@@ -136,6 +310,12 @@ pub(crate) fn everything() -> Missing {
             "the Python environment could not be made: {error:#}"
         ));
         missing.0.push("paho-mqtt".to_owned());
+    }
+    for (list, judge) in [("link-peers", "aiocoap"), ("vault-judges", "pycanon")] {
+        if let Err(error) = libraries(list) {
+            out::problem(&format!("tests/{list}.txt could not be had: {error:#}"));
+            missing.0.push(judge.to_owned());
+        }
     }
     missing
 }
@@ -170,30 +350,107 @@ fn packages() -> Missing {
 }
 
 fn apt(packages: &[&str]) -> Result<()> {
-    let get = |arguments: &[&str]| {
-        let mut command = if is_root() {
-            Command::new("apt-get")
-        } else {
-            let mut sudo = Command::new("sudo");
-            sudo.args(["--non-interactive", "apt-get"]);
-            sudo
-        };
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(arguments);
-        command
-    };
     succeed(&mut get(&["update", "--quiet"]))?;
-    let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
-    install.extend(packages);
-    succeed(&mut get(&install))
+    let (guests, others): (Vec<&str>, Vec<&str>) =
+        packages.iter().partition(|package| QEMU.contains(*package));
+    let installed = if others.is_empty() {
+        Ok(())
+    } else {
+        install(&[], &others)
+    };
+    if !guests.is_empty() && install(&[], &guests).is_err() {
+        from_backports(&guests)?;
+    }
+    installed
+}
+
+/// Run the guests and the firmware. A machine that has other parts of it from the backports can not take the release's own.
+const QEMU: [&str; 2] = ["qemu-system-x86", "qemu-system-arm"];
+
+/// From Debian's backports, by a list of sources of this one call's; the machine's own is left as it is.
+fn from_backports(packages: &[&str]) -> Result<()> {
+    let release = fs_err::read_to_string("/etc/os-release")?;
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("this is no release of Debian's")?;
+    let suite = format!("{name}-backports");
+    let folder = target().join("apt");
+    let (sources, lists) = (folder.join("sources"), folder.join("lists"));
+    fs_err::create_dir_all(&sources)?;
+    fs_err::create_dir_all(lists.join("partial"))?;
+    for entry in fs_err::read_dir("/etc/apt/sources.list.d")? {
+        let entry = entry?;
+        fs_err::copy(entry.path(), sources.join(entry.file_name()))?;
+    }
+    fs_err::write(
+        sources.join("stockade-backports.sources"),
+        format!(
+            "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\n\
+             Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+        ),
+    )?;
+    let settings = [
+        format!("Dir::Etc::SourceParts={}", sources.display()),
+        format!("Dir::State::Lists={}", lists.display()),
+        "Dir::Cache::pkgcache=".to_owned(),
+        "Dir::Cache::srcpkgcache=".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+    ];
+    let mut options: Vec<&str> = settings
+        .iter()
+        .flat_map(|setting| ["-o", setting])
+        .collect();
+    let update: Vec<&str> = options
+        .iter()
+        .copied()
+        .chain(["update", "--quiet"])
+        .collect();
+    succeed(&mut get(&update))?;
+    options.extend(["--target-release", &suite]);
+    install(&options, packages)
+}
+
+/// Debian starts a daemon as soon as it is installed, unless this file forbids it (policy-rc.d(5)): no test wants one of the machine's.
+const QUIETLY: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt-get "$@"
+"#;
+
+fn install(options: &[&str], packages: &[&str]) -> Result<()> {
+    let mut all = vec!["sh", "-c", QUIETLY, "apt-get"];
+    all.extend(options);
+    all.extend(["install", "--yes", "--quiet", "--no-install-recommends"]);
+    all.extend(packages);
+    succeed(&mut privileged(&all))
+}
+
+fn get(arguments: &[&str]) -> Command {
+    privileged(&[&["apt-get"], arguments].concat())
+}
+
+fn privileged(words: &[&str]) -> Command {
+    let mut command = if is_root() {
+        Command::new("env")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", "env"]);
+        sudo
+    };
+    command.arg("DEBIAN_FRONTEND=noninteractive").args(words);
+    command
 }
 
 fn is_root() -> bool {
     capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
-/// Whether a program of that name is in the path, or where Debian keeps daemons.
+/// Whether a program of that name is in the path, or where Debian keeps daemons; or a file at that path.
 pub(crate) fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -203,40 +460,4 @@ pub(crate) fn installed(program: &str) -> bool {
 
 fn has_venv() -> bool {
     works(Command::new("python3").args(["-c", "import venv, ensurepip"]))
-}
-
-/// Makes the environment and installs the pinned list, unless that very list is in place.
-pub(crate) fn python(environment: &Path, list: &Path) -> Result<()> {
-    let wanted = fs_err::read_to_string(list)?;
-    let name = list.parent().and_then(Path::file_name).unwrap_or_default();
-    let stamp = environment.join(name).with_extension("installed");
-    if fs_err::read_to_string(&stamp).is_ok_and(|present| present == wanted) {
-        return Ok(());
-    }
-    out::line(&format!(
-        "will install the packages of {} from PyPI, by digest, into {}",
-        list.display(),
-        environment.display()
-    ));
-    if !environment.join("bin/python").exists() {
-        succeed(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(environment),
-        )?;
-    }
-    succeed(
-        Command::new(environment.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "-r",
-            ])
-            .arg(list),
-    )?;
-    fs_err::write(&stamp, wanted).context("cannot note what is installed")
 }

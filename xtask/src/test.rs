@@ -1,16 +1,17 @@
 //! `cargo xtask test`: every check, one after the other, and a table of how each went.
 
 mod counts;
+mod link;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-pub(crate) use self::counts::Counts;
-use crate::command::{capture, cargo, program, succeed, target, watch, works};
+pub(crate) use self::counts::{Case, Counts, last_cases};
+use crate::command::{capture, cargo, program, root, succeed, target, watch, works};
 use crate::prepare::{self, Missing};
-use crate::{out, tidy};
+use crate::{out, tidy, vmlab};
 
 /// One check: its name, whether `--fast` runs it, and what it does.
 struct Step {
@@ -19,7 +20,7 @@ struct Step {
     run: fn(&Missing) -> Result<Counts>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 15] = [
     Step {
         name: "fmt",
         fast: true,
@@ -76,11 +77,28 @@ const STEPS: [Step; 12] = [
         run: reference,
     },
     Step {
+        name: "lakers",
+        fast: false,
+        run: link::lakers,
+    },
+    Step {
+        name: "firmware",
+        fast: false,
+        run: link::firmware,
+    },
+    Step {
         name: "e2e",
         fast: false,
-        run: |missing| nextest("package(stockade-e2e)", Some(missing)),
+        run: |missing| nextest(E2E, Some(missing)),
+    },
+    Step {
+        name: "vmlab",
+        fast: false,
+        run: |missing| vmlab::lab(None, missing),
     },
 ];
+
+const E2E: &str = "package(stockade-e2e) and not binary(/^vmlab_/)";
 
 struct Outcome {
     name: &'static str,
@@ -92,6 +110,7 @@ struct Outcome {
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let steps = chosen(arguments)?;
     let started = Instant::now();
+    warn_of_a_full_disk();
     let missing = prepare::everything();
     let mut outcomes = Vec::new();
     for step in steps {
@@ -109,6 +128,29 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         });
     }
     Ok(summary(&outcomes, started.elapsed(), &missing))
+}
+
+/// What a build from nothing and its tests take on disk, in MiB, and some room (`du -sm target` after a run).
+const ROOM: u64 = 20_000;
+
+/// A linker that finds no room says so in words nobody understands.
+fn warn_of_a_full_disk() {
+    let place = target();
+    let place = if place.exists() { place } else { root() };
+    let free = capture(
+        program("df")
+            .args(["--output=avail", "--block-size=1M"])
+            .arg(&place),
+    );
+    let free = free
+        .ok()
+        .and_then(|text| text.lines().last()?.trim().parse::<u64>().ok());
+    if let Some(free) = free.filter(|free| *free < ROOM) {
+        out::problem(&format!(
+            "{} has {free} MiB free, and a build from nothing takes up to {ROOM}: `cargo clean` removes what older builds left",
+            place.display()
+        ));
+    }
 }
 
 fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
@@ -216,11 +258,19 @@ fn build(_: &Missing) -> Result<Counts> {
         "--workspace",
         "--all-targets",
     ]))?;
+    // The README's first command finds its program among all of them.
+    succeed(&mut cargo(&[
+        "run",
+        "--locked",
+        "--quiet",
+        "--",
+        "--version",
+    ]))?;
     Ok(Counts::default())
 }
 
 /// The tests a filter chooses: with nextest where it can be had, else with `cargo test`.
-fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
+pub(crate) fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
     let without = |command: &mut Command| {
         if let Some(missing) = missing {
             command.env("STOCKADE_TESTS_WITHOUT", missing.names());
@@ -243,9 +293,17 @@ fn nextest(filter: &str, missing: Option<&Missing>) -> Result<Counts> {
     }
     out::line("cargo-nextest is not there: `cargo test` it is");
     let mut command = match filter {
-        "package(stockade-e2e)" => {
-            cargo(&["test", "--locked", "-p", "stockade-e2e", "--no-fail-fast"])
-        }
+        // Guests are among them here: `cargo test` can not leave out some of many.
+        E2E => cargo(&["test", "--locked", "-p", "stockade-e2e", "--no-fail-fast"]),
+        lab if lab.contains("binary(/^vmlab_/)") || lab.contains("binary(=vmlab_") => cargo(&[
+            "test",
+            "--locked",
+            "-p",
+            "stockade-e2e",
+            "--test",
+            "vmlab_*",
+            "--no-fail-fast",
+        ]),
         "binary(/corpus$/)" => cargo(&[
             "test",
             "--locked",

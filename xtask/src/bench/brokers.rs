@@ -153,7 +153,7 @@ impl Broker {
         fs_err::write(
             &settings,
             format!(
-                "schema = 1\n\n[listen]\nmqtt = \"127.0.0.1:0\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n\n\
+                "schema = 1\n\n[listen]\nmqtt = \"127.0.0.1:0\"\nest = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\ncoap = \"127.0.0.1:0\"\n\n\
                  [storage]\ndurability = \"{durability}\"\n"
             ),
         )?;

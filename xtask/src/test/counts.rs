@@ -57,6 +57,46 @@ pub(crate) fn last_report() -> Counts {
     fs_err::read_to_string(report()).map_or_else(|_| Counts::default(), |xml| of_junit(&xml))
 }
 
+/// One test of a report.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Case {
+    pub(crate) binary: String,
+    pub(crate) name: String,
+    pub(crate) verdict: &'static str,
+    pub(crate) seconds: f64,
+}
+
+/// The tests of the report nextest wrote last.
+pub(crate) fn last_cases() -> Vec<Case> {
+    fs_err::read_to_string(report()).map_or_else(|_| Vec::new(), |xml| cases(&xml))
+}
+
+fn cases(xml: &str) -> Vec<Case> {
+    let of = |text: &str| {
+        let (head, body) = text.split_once('>')?;
+        let attribute = |name: &str| {
+            let (_, rest) = head.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        Some(Case {
+            binary: attribute("classname")?,
+            name: attribute("name")?,
+            verdict: if body.contains("<failure") || body.contains("<error") {
+                "FAIL"
+            } else if body.contains(SKIPPED) {
+                "skipped"
+            } else {
+                "pass"
+            },
+            seconds: attribute(" time")?.parse().ok()?,
+        })
+    };
+    xml.split("<testcase ").skip(1).filter_map(of).collect()
+}
+
+/// What the e2e tests say on their output when they have to leave something out.
+const SKIPPED: &str = "[stockade-e2e] skipped:";
+
 fn of_junit(xml: &str) -> Counts {
     let head = xml
         .split_once("<testsuites")
@@ -69,8 +109,7 @@ fn of_junit(xml: &str) -> Counts {
             .unwrap_or(0)
     };
     let failed = attribute("failures") + attribute("errors");
-    // The e2e tests say on their output what they had to leave out.
-    let skipped = xml.matches("[stockade-e2e] skipped:").count() as u64;
+    let skipped = xml.matches(SKIPPED).count() as u64;
     Counts {
         passed: attribute("tests").saturating_sub(failed + skipped),
         failed,
@@ -113,6 +152,32 @@ mod tests {
                 failed: 2,
                 skipped: 1
             }
+        );
+    }
+
+    #[test]
+    fn each_test_of_a_junit_report_is_told() {
+        let xml = r#"<testsuites><testsuite name="s">
+            <testcase name="a" classname="p::one" timestamp="t" time="1.500"><system-out></system-out></testcase>
+            <testcase name="b" classname="p::two" timestamp="t" time="0.25">
+            <system-out>[stockade-e2e] skipped: no qemu</system-out></testcase>
+            <testcase name="c" classname="p::two" timestamp="t" time="9.0"><failure type="f"/></testcase>"#;
+        let told: Vec<_> = cases(xml)
+            .into_iter()
+            .map(|case| {
+                format!(
+                    "{} {} {} {}",
+                    case.binary, case.name, case.verdict, case.seconds
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "p::one a pass 1.5",
+                "p::two b skipped 0.25",
+                "p::two c FAIL 9"
+            ]
         );
     }
 

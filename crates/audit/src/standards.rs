@@ -211,7 +211,7 @@ const TITLES: &[(&str, &str)] = &[
     ("EN 303 645 5.12-2", "it is told how to set up securely"),
     (
         "EN 303 645 5.12-3",
-        "a user can check that set-up is secure",
+        "it is told how to check that set-up is secure",
     ),
     ("EN 303 645 5.13-1", "input is validated"),
     (

@@ -47,7 +47,8 @@ const PRECISE_METRES: u32 = 1_000;
 const PRECISE_DEGREES: u64 = 10_000;
 /// A time is precise below this.
 const PRECISE_TIME: Duration = Duration::from_hours(1);
-/// Above this, differential privacy promises nothing that anybody could use (NIST SP 800-226).
+/// Above this an answer may be 22,000 times as likely with somebody as without (e^10): nothing that anybody could rely on. The number
+/// is ours; NIST SP 800-226 names none.
 const MOST_EPSILON: Decimal = Decimal::whole(10);
 
 /// What fields that hold places are called.
@@ -235,7 +236,7 @@ fn noise(place: &str, field: &Field, faults: &mut Found) {
     if *epsilon > MOST_EPSILON {
         faults.refuse(
             place,
-            format!("noise of \u{3b5} = {epsilon} hides nothing (NIST SP 800-226)"),
+            format!("noise of \u{3b5} = {epsilon} hides nothing: what is seen may be e^{epsilon} times as likely for one value as for another"),
             instead,
         );
     }
@@ -271,7 +272,7 @@ fn releasable(place: &str, field: &Field, faults: &mut Found) {
     {
         faults.refuse(
             place,
-            "a quasi-identifier is kept as it is, and nothing says how a release may make it coarser (SP 800-188)",
+            "a quasi-identifier is kept as it is, and nothing says how a release may make it coarser",
             "use = \"generalise\"; or a `range` for a number, a `hierarchy` for words",
         );
     }
@@ -345,7 +346,7 @@ fn usage_of(name: &SchemaName, schema: &Schema, usage: Option<&DataSetUse>, faul
     if said.contribution.is_none() && (said.release.is_some() || said.budget.is_some()) {
         faults.warn(
             &at,
-            "how many records of one device count is not said: 24 a day do (SP 800-226, contribution bounds)",
+            "how many records of one device count is not said: 24 a day do",
             "contribution = { per = \"1d\", records = 96 }",
         );
     }
@@ -353,7 +354,7 @@ fn usage_of(name: &SchemaName, schema: &Schema, usage: Option<&DataSetUse>, faul
         && budget.epsilon > MOST_EPSILON
     {
         let what = format!(
-            "a budget of \u{3b5} = {} promises nothing (NIST SP 800-226)",
+            "a budget of \u{3b5} = {0} promises nothing: an answer may be e^{0} times as likely with somebody as without",
             budget.epsilon
         );
         faults.refuse(&at, what, "budget = { epsilon = \"1\", per = \"30d\" }");
@@ -369,11 +370,11 @@ fn release(at: &str, schema: &Schema, said: &DataSetUse, faults: &mut Found) {
         .values()
         .any(|field| field.role == Some(FieldRole::Sensitive));
     if goal.k < 2 {
-        let what = format!("k = {} lets everybody be singled out (SP 800-188)", goal.k);
+        let what = format!("k = {} lets everybody be singled out", goal.k);
         faults.refuse(at, what, "k = 10");
     } else if goal.k < 5 {
         let what = format!(
-            "k = {}: somebody is found with one guess in {} (SP 800-188)",
+            "k = {}: somebody is found with one guess in {}",
             goal.k, goal.k
         );
         faults.warn(at, what, "k = 10");

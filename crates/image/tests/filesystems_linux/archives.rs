@@ -145,19 +145,23 @@ fn tar_of_each_kind_has_all_that_was_put_in() {
 
 #[test]
 fn zip_has_all_that_it_keeps() {
-    let lines = [
-        "cd root; zip -qry ../image.zip . ; mv ../image.zip ../image",
-        "cd root; zip -qryZ bzip2 ../image.zip . ; mv ../image.zip ../image",
-        "cd root; zip -qry - . | cat >../image",
-    ];
-    // No devices and no pipes; nor what stands for the top.
-    each("rm dev/* odd/new*", &lines, &|facts| {
+    let keeps = |facts: &mut Facts| {
         facts.attributes = BTreeMap::new();
         if facts.kind == Kind::Directory {
             (facts.modified, facts.owner, facts.mode) = (0, (0, 0), 0);
         }
         facts.modified = facts.modified.min(0x7fff_ffff);
-    });
+    };
+    let lines = [
+        "cd root; zip -qry ../image.zip . ; mv ../image.zip ../image",
+        "cd root; zip -qryZ bzip2 ../image.zip . ; mv ../image.zip ../image",
+    ];
+    // No devices and no pipes; nor what stands for the top.
+    let fewer = "rm dev/* odd/new*";
+    each(fewer, &lines, &keeps);
+    // As a stream, with the lengths behind the files. `zip` refuses to write links into a pipe: it would store them.
+    let fewer = format!("{fewer}; find . -type l -delete");
+    each(&fewer, &["cd root; zip -qry - . | cat >../image"], &keeps);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use rustix::fs::FlockOperation;
 const FORMAT_FILE: &str = "FORMAT";
 const UNFINISHED_FORMAT_FILE: &str = "FORMAT.tmp";
 const LOCK_FILE: &str = "LOCK";
+/// What an operator may write before the first start.
+const CONFIGURATION_FILE: &str = "stockade.toml";
 /// The format written here.
 const FORMAT: u32 = 1;
 
@@ -124,21 +126,25 @@ fn check_contents(path: &Path) -> Result<bool, DataDirError> {
     if path.join(FORMAT_FILE).try_exists()? {
         return Ok(false);
     }
+    let mut fresh = true;
     for entry in fs_err::read_dir(path)? {
-        // What a crash at the first start leaves.
-        let name = entry?.file_name();
-        if name != LOCK_FILE && name != UNFINISHED_FORMAT_FILE {
-            let detail = format!(
-                "holds files, but no {FORMAT_FILE}: it is not a data directory of Stockade; name an empty or a new one \
-                 with --data"
-            );
-            return Err(DataDirError::Foreign {
-                path: path.to_owned(),
-                detail,
-            });
+        match entry?.file_name().to_str() {
+            // What a crash at the first start leaves.
+            Some(LOCK_FILE | UNFINISHED_FORMAT_FILE) => {}
+            Some(CONFIGURATION_FILE) => fresh = false,
+            _ => {
+                let detail = format!(
+                    "holds files, but no {FORMAT_FILE}: it is not a data directory of Stockade; name an empty or a new \
+                     one with --data (a {CONFIGURATION_FILE} may be in it before)"
+                );
+                return Err(DataDirError::Foreign {
+                    path: path.to_owned(),
+                    detail,
+                });
+            }
         }
     }
-    Ok(true)
+    Ok(fresh)
 }
 
 /// Refuses a directory that others own or could change; takes away their right to look.

@@ -125,6 +125,26 @@ fn a_directory_of_something_else_is_left_alone() {
 }
 
 #[test]
+fn a_configuration_may_be_there_before_the_first_start_if_nobody_else_wrote_it() {
+    let parent = TempDir::new().unwrap();
+    let path = parent.path().join("data");
+    fs_err::create_dir(&path).unwrap();
+    fs_err::write(path.join("stockade.toml"), "").unwrap();
+    set_mode(&path, 0o775);
+    let error = DataDir::open(&path).unwrap_err();
+    assert!(matches!(error, DataDirError::Exposed { .. }), "{error}");
+    assert_eq!(
+        fs_err::read_dir(&path).unwrap().count(),
+        1,
+        "nothing was put into it"
+    );
+    set_mode(&path, 0o755);
+    drop(DataDir::open(&path).unwrap());
+    assert_eq!(mode(&path), 0o700);
+    assert!(path.join("FORMAT").exists());
+}
+
+#[test]
 fn the_right_to_look_is_taken_away_and_the_right_to_change_refused() {
     let parent = TempDir::new().unwrap();
     let path = parent.path().join("data");

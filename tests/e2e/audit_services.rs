@@ -149,7 +149,9 @@ fn start_services(lab: &mut Lab, libraries: &Path) -> Result<()> {
     lab.wait(&[
         "udp:5353", "tcp:21", "tcp:22", "tcp:23", "tcp:80", "tcp:1883", "tcp:1884", "tcp:4321",
         "tcp:4322", "tcp:4323", "tcp:4324", "tcp:4325", "udp:53", "udp:69", "udp:161", "udp:5683",
-    ])
+    ])?;
+    // It listens before it knows that its name is its own, and is silent until then.
+    lab.wait_for_word("Server startup complete")
 }
 
 fn udp(facts: &HostFacts, kind: Kind) -> State {

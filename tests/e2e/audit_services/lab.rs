@@ -173,13 +173,26 @@ impl Lab {
         .with_context(|| self.logs())
     }
 
+    /// Waits until one of the device's programs has said this.
+    pub(crate) fn wait_for_word(&self, word: &str) -> Result<()> {
+        eventually(word, Duration::from_secs(20), || {
+            Ok(self.said().any(|text| text.contains(word)).then_some(()))
+        })
+        .with_context(|| self.logs())
+    }
+
+    /// What each of the device's programs has said.
+    fn said(&self) -> impl Iterator<Item = String> {
+        (0..self.programs.len()).map(|number| {
+            fs_err::read_to_string(self.path(&format!("log{number}"))).unwrap_or_default()
+        })
+    }
+
     fn logs(&self) -> String {
-        let logs = (0..self.programs.len()).map(|number| {
-            let text = fs_err::read_to_string(self.path(&format!("log{number}")));
-            let text = text.unwrap_or_default();
-            text.lines().take(5).collect::<Vec<_>>().join("\n")
-        });
-        logs.collect::<Vec<_>>().join("\n--\n")
+        let firsts = self
+            .said()
+            .map(|text| text.lines().take(5).collect::<Vec<_>>().join("\n"));
+        firsts.collect::<Vec<_>>().join("\n--\n")
     }
 
     /// Asks the device as an auditor does.

@@ -78,25 +78,10 @@ impl Algorithm {
 }
 
 /// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _written = write!(out, "{byte:02x}");
-        out
-    })
-}
+pub(crate) use base16ct::lower::encode_string as hex;
 
 /// Hexadecimal digits as bytes, 64 bytes at most.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if digits.len() > 128 || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let byte = |two: &[u8]| {
-        let text = std::str::from_utf8(two).ok()?;
-        // `from_str_radix` takes a sign.
-        let plain = two.iter().all(u8::is_ascii_hexdigit);
-        plain.then(|| u8::from_str_radix(text, 16).ok()).flatten()
-    };
-    digits.chunks_exact(2).map(byte).collect()
+    (text.len() <= 128).then_some(())?;
+    base16ct::mixed::decode_vec(text).ok()
 }

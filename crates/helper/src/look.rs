@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use base16ct::lower::encode_string as hex;
 use stockade_api::helper::Refused;
 use stockade_controls::engine::{
     CONTROLS, Case, Host as _, Own, Plan, Posture, Report, Unseen, assess,
@@ -130,14 +131,6 @@ impl Device {
             tamper: Some(self.case_seen()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _written = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// The plan was another one when it was shown.

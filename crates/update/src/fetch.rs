@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use base16ct::lower::encode_string as hex;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -217,14 +218,6 @@ fn is_whole(path: &Path, about: &Target) -> io::Result<bool> {
             got => sum.update(piece.get(..got).unwrap_or_default()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _written = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// The rest of a file, onto what is there of it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use base16ct::lower::encode_string as hex;
 use serde::{Deserialize, Serialize};
 use stockade_store::Batch;
 use stockade_tlog::{Audit, Files, VerifierKey, audit};
@@ -414,10 +415,6 @@ impl Files for OfLog<'_> {
         }
         Ok(bytes)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    crate::keys::to_hex(bytes).to_string()
 }
 
 fn count(length: usize) -> u64 {

@@ -66,15 +66,7 @@ impl Token {
 }
 
 /// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _written = write!(out, "{byte:02x}");
-            out
-        })
-}
+pub use base16ct::lower::encode_string as hex;
 
 #[cfg(test)]
 mod tests {

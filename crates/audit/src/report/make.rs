@@ -1,7 +1,6 @@
 //! From what an audit gave to its report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use stockade_advisories::Inventory;
@@ -239,12 +238,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
+pub(crate) use base16ct::lower::encode_string as hex;
 
 #[cfg(test)]
 mod tests {

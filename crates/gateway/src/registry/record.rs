@@ -310,29 +310,12 @@ pub(crate) mod model_name {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| {
-        DIGITS
-            .get(usize::from(nibble))
-            .copied()
-            .map_or('0', char::from)
-    };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
+pub(crate) use base16ct::lower::encode_string as hex;
 
 fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (pair, byte) in text.as_bytes().chunks_exact(2).zip(&mut out) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
+    let written = base16ct::mixed::decode(text, &mut out).ok()?.len();
+    (written == out.len()).then_some(out)
 }
 
 pub(super) mod hex32 {

@@ -1,6 +1,9 @@
-//! How often a password may be tried: a bucket for each source, and one for everybody.
+//! How often a password may be tried: a bucket for each source, one for all that failed, one for all that are new.
+//!
+//! Who goes on trying keeps others waiting who failed as well, and nobody who did not: a source that never failed waits only
+//! where new ones come in a crowd, and one that logged in before waits for nobody but itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,13 +13,13 @@ use time::{Duration, OffsetDateTime};
 const SOURCE_BURST: f64 = 5.0;
 /// Seconds until a source has one more.
 const SOURCE_REFILL: f64 = 30.0;
-/// Attempts that all sources together may make at once.
+/// Attempts that all sources which failed may make at once; the same for all that are new.
 const GLOBAL_BURST: f64 = 50.0;
 /// Seconds until there is one more for all of them.
 const GLOBAL_REFILL: f64 = 1.0;
-/// Sources remembered; those beyond share one bucket, so that memory has an end.
+/// Sources remembered.
 const MAX_SOURCES: usize = 4_096;
-/// Sources that logged in and are spared the limit for everybody.
+/// Addresses that logged in and are spared the limits for others; the one that was here longest ago gives way.
 const MAX_FRIENDS: usize = 64;
 
 /// Too many attempts; when the next one is heard.
@@ -32,10 +35,12 @@ pub struct LoginLimit(Mutex<Buckets>);
 
 #[derive(Debug, Default)]
 struct Buckets {
+    /// Networks that tried and did not succeed since.
     sources: BTreeMap<IpAddr, Bucket>,
-    crowd: Bucket,
-    everybody: Bucket,
-    friends: BTreeSet<IpAddr>,
+    /// Single addresses that succeeded: a neighbour in the same network is not them.
+    friends: BTreeMap<IpAddr, Bucket>,
+    failed: Bucket,
+    fresh: Bucket,
 }
 
 /// How much of the allowance is used up, and as of when.
@@ -60,57 +65,74 @@ impl Bucket {
         let over = self.used + 1.0 - burst;
         (over > 1e-6).then_some(over * refill)
     }
+
+    /// One attempt of its source, if it fits here and among those of others.
+    fn take(&mut self, now: OffsetDateTime, others: Option<&mut Self>) -> Result<(), TooMany> {
+        self.drain(now, SOURCE_REFILL);
+        let mut wait = self.wait(SOURCE_BURST, SOURCE_REFILL);
+        if let Some(others) = others {
+            others.drain(now, GLOBAL_REFILL);
+            let theirs = others.wait(GLOBAL_BURST, GLOBAL_REFILL);
+            wait = wait.map_or(theirs, |own| Some(own.max(theirs.unwrap_or(0.0))));
+            if wait.is_none() {
+                others.used += 1.0;
+            }
+        }
+        if let Some(wait) = wait {
+            let seconds = whole_seconds(wait);
+            return Err(TooMany { seconds });
+        }
+        self.used += 1.0;
+        Ok(())
+    }
 }
 
 impl LoginLimit {
     /// Counts an attempt from `source`, or refuses it. Successful ones count too.
     pub fn attempt(&self, source: IpAddr, now: OffsetDateTime) -> Result<(), TooMany> {
-        let source = network(source);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let buckets = &mut *buckets;
-        let friend = buckets.friends.contains(&source);
-        buckets.everybody.drain(now, GLOBAL_REFILL);
-        if buckets.sources.len() >= MAX_SOURCES && !buckets.sources.contains_key(&source) {
+        if let Some(own) = buckets.friends.get_mut(&source.to_canonical()) {
+            return own.take(now, None);
+        }
+        let source = network(source);
+        if let Some(own) = buckets.sources.get_mut(&source) {
+            return own.take(now, Some(&mut buckets.failed));
+        }
+        if buckets.sources.len() >= MAX_SOURCES {
             buckets.sources.retain(|_, bucket| {
                 bucket.drain(now, SOURCE_REFILL);
                 bucket.used > 0.0
             });
         }
-        let full = buckets.sources.len() >= MAX_SOURCES;
-        let own = match buckets.sources.get_mut(&source) {
-            Some(bucket) => bucket,
-            None if full => &mut buckets.crowd,
-            None => buckets.sources.entry(source).or_default(),
-        };
-        own.drain(now, SOURCE_REFILL);
-        let global = if friend {
-            None
-        } else {
-            buckets.everybody.wait(GLOBAL_BURST, GLOBAL_REFILL)
-        };
-        match (own.wait(SOURCE_BURST, SOURCE_REFILL), global) {
-            (None, None) => {
-                own.used += 1.0;
-                if !friend {
-                    buckets.everybody.used += 1.0;
-                }
-                Ok(())
-            }
-            (a, b) => Err(TooMany {
-                seconds: whole_seconds(a.unwrap_or(0.0).max(b.unwrap_or(0.0))),
-            }),
+        let mut own = Bucket::default();
+        own.take(now, Some(&mut buckets.fresh))?;
+        // What finds no place stays new, and those are few in a second.
+        if buckets.sources.len() < MAX_SOURCES {
+            buckets.sources.insert(source, own);
         }
+        Ok(())
     }
 
-    /// A log-in from `source` succeeded: its bucket is emptied, and strangers who exhaust the limit
-    /// for everybody no longer keep it out.
+    /// A log-in from `source` succeeded: its bucket is emptied, and from now on it waits for nobody but itself.
     pub fn succeeded(&self, source: IpAddr) {
-        let source = network(source);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.sources.remove(&source);
-        if buckets.friends.len() < MAX_FRIENDS {
-            buckets.friends.insert(source);
+        let address = source.to_canonical();
+        if let Some(own) = buckets.friends.get_mut(&address) {
+            own.used = 0.0;
+            return;
         }
+        let as_of = buckets
+            .sources
+            .remove(&network(source))
+            .and_then(|it| it.as_of);
+        if buckets.friends.len() >= MAX_FRIENDS {
+            let longest_ago = buckets.friends.iter().min_by_key(|(_, it)| it.as_of);
+            if let Some(longest_ago) = longest_ago.map(|(address, _)| *address) {
+                buckets.friends.remove(&longest_ago);
+            }
+        }
+        buckets.friends.insert(address, Bucket { used: 0.0, as_of });
     }
 }
 
@@ -159,14 +181,61 @@ mod tests {
     }
 
     #[test]
-    fn many_sources_together_are_limited_but_not_one_that_logged_in_before() {
+    fn sources_that_failed_wait_for_each_other_and_one_that_did_not_waits_for_none_of_them() {
         let limit = LoginLimit::default();
-        limit.succeeded(v4(0));
-        for n in 1..=50 {
+        for n in 1..=20 {
             limit.attempt(v4(n), START).unwrap();
         }
-        assert!(limit.attempt(v4(51), START).is_err());
+        let second = |n| limit.attempt(v4(n), START);
+        let heard = (1..=20).flat_map(|n| [second(n), second(n), second(n)]);
+        assert_eq!(heard.flatten().count(), 50, "all together");
+        assert_eq!(second(20), Err(TooMany { seconds: 1 }));
+        assert_eq!(second(21), Ok(()), "it never failed");
+        assert!(second(21).is_err(), "now it has tried as well");
+    }
+
+    #[test]
+    fn a_crowd_of_new_sources_keeps_new_ones_waiting_but_not_one_that_logged_in_before() {
+        let limit = LoginLimit::default();
+        limit.attempt(v4(0), START).unwrap();
+        limit.succeeded(v4(0));
+        for n in 1..=49 {
+            limit.attempt(v4(n), START).unwrap();
+        }
+        assert!(limit.attempt(v4(50), START).is_err());
         assert_eq!(limit.attempt(v4(0), START), Ok(()));
+        let later = START + Duration::seconds(1);
+        assert_eq!(limit.attempt(v4(50), later), Ok(()));
+        assert!(limit.attempt(v4(51), later).is_err());
+    }
+
+    #[test]
+    fn a_neighbour_in_the_same_ipv6_network_keeps_nobody_out_who_logged_in_before() {
+        let limit = LoginLimit::default();
+        let [owner, guest] = ["2001:db8::1", "2001:db8::2"].map(|it| it.parse().unwrap());
+        limit.attempt(owner, START).unwrap();
+        limit.succeeded(owner);
+        for _ in 0..5 {
+            limit.attempt(guest, START).unwrap();
+        }
+        assert_eq!(limit.attempt(guest, START), Err(TooMany { seconds: 30 }));
+        assert_eq!(limit.attempt(owner, START), Ok(()));
+        limit.succeeded(owner);
+        assert!(limit.attempt(guest, START).is_err(), "it gained nothing");
+    }
+
+    #[test]
+    fn of_many_that_logged_in_the_one_that_was_here_longest_ago_is_forgotten() {
+        let limit = LoginLimit::default();
+        let mut now = START;
+        for n in 0..=u32::try_from(MAX_FRIENDS).unwrap() {
+            now += Duration::seconds(1);
+            limit.attempt(v4(n), now).unwrap();
+            limit.succeeded(v4(n));
+        }
+        let friends = &limit.0.lock().unwrap().friends;
+        assert_eq!(friends.len(), MAX_FRIENDS);
+        assert!(!friends.contains_key(&v4(0)) && friends.contains_key(&v4(1)));
     }
 
     #[test]
@@ -191,14 +260,17 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_an_end_and_so_have_attempts_of_the_crowd() {
+    fn memory_has_an_end() {
         let limit = LoginLimit::default();
         let mut now = START;
-        for n in 0..5_000 {
-            now += Duration::milliseconds(20);
-            let _over = limit.attempt(v4(n), now);
+        for n in 0..9_000 {
+            now += Duration::seconds(1);
+            limit.attempt(v4(n), now).unwrap();
+            assert!(limit.0.lock().unwrap().sources.len() <= MAX_SOURCES);
         }
-        assert!(limit.0.lock().unwrap().sources.len() <= MAX_SOURCES);
+        assert_eq!(limit.attempt(v4(8_999), now), Ok(()));
+        let sources = &limit.0.lock().unwrap().sources;
+        assert!(sources[&v4(8_999)].used > 1.5, "it is remembered");
     }
 
     #[test]

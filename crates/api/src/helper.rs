@@ -38,12 +38,12 @@ pub enum Request {
     /// Whether this is the administrator's password.
     LogIn {
         /// The password.
-        password: Secret,
+        password: Tried,
     },
     /// Another password for the administrator.
     ChangePassword {
         /// The one until now.
-        old: Secret,
+        old: Tried,
         /// The new one.
         new: Secret,
     },
@@ -52,7 +52,7 @@ pub enum Request {
     /// Switch `UPnP` on.
     UpnpOn {
         /// The administrator's password.
-        password: Secret,
+        password: Tried,
         /// The interface to the home network.
         interface: String,
         /// For how long.
@@ -148,7 +148,17 @@ pub enum Authority {
     /// Root's, who asks.
     Root,
     /// The administrator's, whose password this is.
-    Password(Secret),
+    Password(Tried),
+}
+
+/// A password, and where it was tried: who guesses from there keeps nobody elsewhere waiting.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tried {
+    /// The password.
+    pub secret: Secret,
+    /// The address that it came from, as the caller says; none if it was typed on this device.
+    pub from: Option<IpAddr>,
 }
 
 /// How much is taken back.

@@ -3,8 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use stockade_api::Secret;
-use stockade_api::helper::{Answer, Authority, Refusal, Refused, Request, Socket, Status, Weight};
+use stockade_api::helper::{
+    Answer, Authority, Refusal, Refused, Request, Socket, Status, Tried, Weight,
+};
 
 use crate::device::Device;
 use crate::events::By;
@@ -145,7 +146,7 @@ impl Device {
     }
 
     /// It is the owner, with a password that is not the one from the label.
-    pub(crate) fn owner(&self, password: &Secret) -> Result<(), Refused> {
+    pub(crate) fn owner(&self, password: &Tried) -> Result<(), Refused> {
         if self.checked(password)?.first {
             let why = "the password from the label has to be changed first";
             return Err(refused(Refusal::MustChange, why, ""));
@@ -153,7 +154,7 @@ impl Device {
         Ok(())
     }
 
-    fn checked(&self, password: &Secret) -> Result<crate::password::Right, Refused> {
+    fn checked(&self, password: &Tried) -> Result<crate::password::Right, Refused> {
         let now = self.now();
         let checked = self.keeper().check(password, now);
         if let Err(why) = &checked

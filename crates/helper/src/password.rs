@@ -1,5 +1,7 @@
 //! The administrator's password: argon2id, and tries that become slower, also across restarts.
 
+mod tries;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,20 +10,17 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 use stockade_api::Secret;
-use stockade_api::helper::{Refusal, Refused};
+use stockade_api::helper::{Refusal, Refused, Tried};
 use stockade_controls::engine::UnixSeconds;
 use zeroize::Zeroizing;
 
+use self::tries::{Count, Tries};
 use crate::files;
 use crate::refusal::{failed, refused};
 
 /// OWASP's second choice of parameters, for 12 MiB: small devices have little memory. It is free again after each try.
 const MEMORY: u32 = 12 * 1024;
 const PASSES: u32 = 3;
-/// So many wrong ones cost nothing.
-const FREE: u32 = 5;
-/// The longest wait, in seconds.
-const MOST_WAIT: u64 = 900;
 /// The shortest password, in characters, and the longest, in bytes.
 const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
@@ -39,7 +38,7 @@ struct Kept {
     hash: Option<String>,
     /// Whether it is the one from the label.
     first: bool,
-    /// Wrong ones since the last right one.
+    /// Wrong ones since the last right one, of all sources.
     wrong: u32,
     /// When the last wrong one was.
     at: UnixSeconds,
@@ -50,6 +49,7 @@ struct Kept {
 pub(crate) struct Keeper {
     file: PathBuf,
     kept: Kept,
+    tries: Tries,
 }
 
 /// The password was right.
@@ -71,7 +71,8 @@ impl Keeper {
             at: 0,
         };
         let kept = files::read_json(&file)?.unwrap_or(none);
-        Ok(Self { file, kept })
+        let tries = Tries::open(folder)?;
+        Ok(Self { file, kept, tries })
     }
 
     pub(crate) fn must_change(&self) -> bool {
@@ -79,7 +80,7 @@ impl Keeper {
     }
 
     /// Whether it is the password. Each try is on disk before it is looked at.
-    pub(crate) fn check(&mut self, password: &Secret, now: UnixSeconds) -> Result<Right, Refused> {
+    pub(crate) fn check(&mut self, tried: &Tried, now: UnixSeconds) -> Result<Right, Refused> {
         let Some(hash) = self.kept.hash.clone() else {
             return Err(refused(
                 Refusal::Password,
@@ -87,6 +88,7 @@ impl Keeper {
                 "on the device, as root: `stockade device reset-password`",
             ));
         };
+        self.tries.not_after(now)?;
         if now < self.kept.at {
             // The clock went back: the wait begins anew, and does not last for years.
             self.store(Kept {
@@ -94,44 +96,40 @@ impl Keeper {
                 ..self.kept.clone()
             })?;
         }
-        let wait = self.wait(now);
+        let mut all = Count {
+            wrong: self.kept.wrong,
+            at: self.kept.at,
+        };
+        let wait = self.tries.wait(tried.from, all, now);
         if wait > 0 {
             let why = format!("too many wrong passwords: wait {wait} seconds");
             return Err(refused(Refusal::Wait(wait), why, ""));
         }
-        let wrong = self.kept.wrong.saturating_add(1);
-        self.store(Kept {
-            wrong,
-            at: now,
-            ..self.kept.clone()
-        })?;
-        if !matches(password, &hash) {
+        if self.tries.count(tried.from, now)? {
+            all.count(now);
+            self.store(Kept {
+                wrong: all.wrong,
+                at: all.at,
+                ..self.kept.clone()
+            })?;
+        }
+        if !matches(&tried.secret, &hash) {
             return Err(refused(Refusal::Password, "the password is wrong", ""));
         }
         self.store(Kept {
             wrong: 0,
             ..self.kept.clone()
         })?;
+        self.tries.right(tried.from, now)?;
         Ok(Right {
             first: self.kept.first,
         })
     }
 
-    /// Seconds before the next try: none for the first few, then twice as many each time.
-    fn wait(&self, now: UnixSeconds) -> u64 {
-        let Some(over) = self.kept.wrong.checked_sub(FREE) else {
-            return 0;
-        };
-        let wait = 1_u64
-            .checked_shl(over)
-            .map_or(MOST_WAIT, |it| it.min(MOST_WAIT));
-        self.kept.at.saturating_add(wait).saturating_sub(now)
-    }
-
     /// Another password, after the one until now was shown.
     pub(crate) fn change(
         &mut self,
-        old: &Secret,
+        old: &Tried,
         new: &Secret,
         now: UnixSeconds,
     ) -> Result<(), Refused> {
@@ -147,7 +145,7 @@ impl Keeper {
         if kinds.len() < 5 {
             return weak("the new password repeats few characters: choose another");
         }
-        if text == old.expose() {
+        if text == old.secret.expose() {
             return weak("the new password is the one until now");
         }
         self.set(new, false)
@@ -170,6 +168,7 @@ impl Keeper {
         }
         let password = Secret::from(text.to_string());
         self.set(&password, true)?;
+        self.tries.forget()?;
         Ok(password)
     }
 
@@ -221,10 +220,18 @@ fn random<const N: usize>() -> Result<[u8; N], Refused> {
 
 #[cfg(test)]
 mod tests {
+    use super::tries::{FREE, MOST_WAIT};
     use super::*;
 
     fn secret(text: &str) -> Secret {
         Secret::from(text.to_owned())
+    }
+
+    fn tried(text: &str) -> Tried {
+        Tried {
+            secret: secret(text),
+            from: None,
+        }
     }
 
     fn kind<T>(result: Result<T, Refused>) -> Refusal {
@@ -235,19 +242,22 @@ mod tests {
     fn the_first_password_is_random_opens_and_must_be_changed() {
         let folder = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(folder.path()).unwrap();
-        assert_eq!(kind(keeper.check(&secret(""), 1)), Refusal::Password);
+        assert_eq!(kind(keeper.check(&tried(""), 1)), Refusal::Password);
         let first = keeper.reset().unwrap();
         assert_eq!(first.expose().len(), 23, "four groups of five");
-        assert!(keeper.check(&first, 1).unwrap().first);
+        assert!(keeper.check(&tried(first.expose()), 1).unwrap().first);
         for weak in ["short", "aaaaaaaaaaaaaaaaa", first.expose()] {
-            let refused = keeper.change(&first, &secret(weak), 1);
+            let refused = keeper.change(&tried(first.expose()), &secret(weak), 1);
             assert_eq!(kind(refused), Refusal::Password, "{weak}");
         }
         let new = secret("correct horse battery");
-        keeper.change(&first, &new, 1).unwrap();
+        keeper.change(&tried(first.expose()), &new, 1).unwrap();
         let mut keeper = Keeper::open(folder.path()).unwrap();
-        assert!(!keeper.check(&new, 1).unwrap().first);
-        assert_eq!(kind(keeper.check(&first, 1)), Refusal::Password);
+        assert!(!keeper.check(&tried(new.expose()), 1).unwrap().first);
+        assert_eq!(
+            kind(keeper.check(&tried(first.expose()), 1)),
+            Refusal::Password
+        );
         let other = Keeper::open(folder.path()).unwrap().reset().unwrap();
         assert_ne!(other.expose(), first.expose());
     }
@@ -256,17 +266,17 @@ mod tests {
     fn tries_become_slower_whatever_restarts_and_whatever_the_clock_says() {
         let folder = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(folder.path()).unwrap();
-        let right = keeper.reset().unwrap();
+        let right = tried(keeper.reset().unwrap().expose());
         for _ in 0..FREE {
             assert_eq!(
-                kind(keeper.check(&secret("wrong"), 1_000)),
+                kind(keeper.check(&tried("wrong"), 1_000)),
                 Refusal::Password
             );
         }
         let mut keeper = Keeper::open(folder.path()).unwrap();
         assert_eq!(kind(keeper.check(&right, 1_000)), Refusal::Wait(1));
         assert_eq!(
-            kind(keeper.check(&secret("wrong"), 1_001)),
+            kind(keeper.check(&tried("wrong"), 1_001)),
             Refusal::Password
         );
         assert_eq!(kind(keeper.check(&right, 1_002)), Refusal::Wait(1));
@@ -279,5 +289,37 @@ mod tests {
         assert_eq!(kind(keeper.check(&right, 2)), Refusal::Wait(MOST_WAIT));
         assert_eq!(kind(keeper.check(&right, 3)), Refusal::Wait(MOST_WAIT - 1));
         assert!(keeper.check(&right, 2 + MOST_WAIT).is_ok());
+    }
+
+    #[test]
+    fn whoever_goes_on_guessing_keeps_the_owner_elsewhere_waiting_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(folder.path()).unwrap();
+        let first = keeper.reset().unwrap();
+        let from = |text: &str, from: &str| Tried {
+            secret: secret(text),
+            from: Some(from.parse().unwrap()),
+        };
+        let mut now = 1_000;
+        for _ in 0..21 {
+            let guess = keeper.check(&from("wrong", "192.0.2.66"), now);
+            now += match kind(guess) {
+                Refusal::Wait(wait) => wait,
+                other => {
+                    assert_eq!(other, Refusal::Password);
+                    0
+                }
+            };
+        }
+        let wait = kind(keeper.check(&from("wrong", "192.0.2.66"), now));
+        assert!(matches!(wait, Refusal::Wait(100..)), "{wait:?}");
+        let mut keeper = Keeper::open(folder.path()).unwrap();
+        let owner = |text: &str| from(text, "192.0.2.7");
+        assert!(keeper.check(&owner(first.expose()), now).is_ok());
+        // Known by now: not even a slip keeps the owner waiting for others.
+        assert_eq!(kind(keeper.check(&owner("a slip"), now)), Refusal::Password);
+        assert!(keeper.check(&owner(first.expose()), now).is_ok());
+        let still = kind(keeper.check(&from("wrong", "192.0.2.66"), now));
+        assert!(matches!(still, Refusal::Wait(_)), "{still:?}");
     }
 }

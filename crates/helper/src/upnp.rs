@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use stockade_api::Secret;
-use stockade_api::helper::{Answer, Refusal, Refused, Upnp, UpnpMapping, UpnpOffer, Weight};
+use stockade_api::helper::{Answer, Refusal, Refused, Tried, Upnp, UpnpMapping, UpnpOffer, Weight};
 use stockade_host::firewall::FirewallError;
 use stockade_host::netlink::routes::Routes;
 use stockade_host::nft::NftError;
@@ -66,7 +65,7 @@ impl Device {
     /// Switches it on: for who knows the password, as the profile allows, and on no other interface than one of the home.
     pub(crate) fn upnp_on(
         &self,
-        password: &Secret,
+        password: &Tried,
         interface: &str,
         seconds: u64,
     ) -> Result<Answer, Refused> {

@@ -40,7 +40,7 @@ fn log_in_again(status: StatusCode, fault: Option<Words>) -> Answer {
 pub(super) async fn log_in(page: &Page, request: Request<Incoming>, peer: IpAddr) -> Answer {
     let ask = async {
         let mut form = Form::of_stranger(request).await?;
-        let password = form.password("password")?;
+        let password = form.tried("password", peer)?;
         Ok::<_, Problem>(Ask::LogIn { password })
     };
     let ask = match ask.await {
@@ -99,7 +99,7 @@ pub(super) async fn change_password(
     mut form: Form,
     peer: IpAddr,
 ) -> Result<Answer, Problem> {
-    let old = form.password("current")?;
+    let old = form.tried("current", peer)?;
     let new = form.password("new")?;
     // Both were typed by the same person a moment ago: there is nobody to learn from how long this takes.
     if new.expose() != form.take("again")?.as_str() {

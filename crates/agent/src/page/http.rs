@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
+use stockade_api::helper::Tried;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -164,6 +165,14 @@ impl Form {
     pub(super) fn password(&mut self, name: &str) -> Result<stockade_api::Secret, BadForm> {
         let mut text = self.take(name)?;
         Ok(std::mem::take(&mut *text).into())
+    }
+
+    /// A password that opens something, with the place where it is tried.
+    pub(super) fn tried(&mut self, name: &str, peer: IpAddr) -> Result<Tried, BadForm> {
+        Ok(Tried {
+            secret: self.password(name)?,
+            from: Some(peer),
+        })
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn apply(
 ) -> Result<Answer, Problem> {
     let ask = Ask::Apply {
         digest: form.take("digest")?.to_string(),
-        authority: Authority::Password(form.password("password")?),
+        authority: Authority::Password(form.tried("password", peer)?),
     };
     begin(page, session, peer, "Mending", ask)
 }
@@ -131,7 +131,7 @@ pub(super) fn undo(
         "all" => Which::All,
         _ => return Err(super::BadForm::Malformed.into()),
     };
-    let authority = Authority::Password(form.password("password")?);
+    let authority = Authority::Password(form.tried("password", peer)?);
     let ask = Ask::Undo { which, authority };
     begin(page, session, peer, "Taking back", ask)
 }

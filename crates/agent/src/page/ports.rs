@@ -67,7 +67,7 @@ pub(super) async fn show(page: &Page, session: &Session) -> Result<Answer, Probl
 
 /// What is on trial stays: whoever sees this page still gets in.
 pub(super) async fn keep(page: &Page, mut form: Form, peer: IpAddr) -> Result<Answer, Problem> {
-    let authority = Authority::Password(form.password("password")?);
+    let authority = Authority::Password(form.tried("password", peer)?);
     match page
         .ask_with_password(peer, &Ask::KeepPorts { authority })
         .await?

@@ -103,7 +103,7 @@ pub(super) async fn begin(page: &Page, mut form: Form, peer: IpAddr) -> Result<A
         },
         _ => return Err(BadForm::Malformed.into()),
     };
-    let authority = Authority::Password(form.password("password")?);
+    let authority = Authority::Password(form.tried("password", peer)?);
     match page
         .ask_with_password(peer, &Ask::Update { what, authority })
         .await?

@@ -112,7 +112,7 @@ pub(super) async fn switch_on(
     let interface = form.take("interface")?.to_string();
     let (offer, seconds) = chosen(page, &interface, &form.take("seconds")?).await?;
     let ask = Ask::UpnpOn {
-        password: form.password("password")?,
+        password: form.tried("password", peer)?,
         interface: interface.clone(),
         seconds,
     };

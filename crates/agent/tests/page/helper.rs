@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use stockade_api::frame;
 use stockade_api::helper::{
     Answer, Authority, Event, Outcome, PortsState, Progress, Refusal, Refused, Request, Status,
-    StepState, Told as NewPassword, UpdateStatus, Upnp, UpnpMapping, UpnpOffer, UsbSeen, Way,
-    Weight,
+    StepState, Told as NewPassword, Tried, UpdateStatus, Upnp, UpnpMapping, UpnpOffer, UsbSeen,
+    Way, Weight,
 };
 use stockade_controls::engine::{
     Account, Action, Confidence, Evidence, FindingReport, Plan, PlannedStep, Report, RuleReport,
@@ -69,18 +69,20 @@ pub(crate) fn serve(socket: &Path) -> Arc<Told> {
 }
 
 impl Device {
-    fn right(&self, password: &str) -> bool {
+    /// Whether it is the password, said to come from where it came from.
+    fn right(&self, tried: &Tried) -> bool {
         self.told.passwords.fetch_add(1, Ordering::Relaxed);
-        password == self.password
+        let here = tried.from.is_some_and(|it| it.is_loopback());
+        here && tried.secret.expose() == self.password
     }
 
     fn answer(&mut self, request: Request) -> Vec<Answer> {
         let wrong = || refused(Refusal::Password, "That is not the password.");
         let one = match request {
-            Request::LogIn { password } if self.right(password.expose()) => Answer::LoggedIn {
+            Request::LogIn { password } if self.right(&password) => Answer::LoggedIn {
                 must_change: self.must_change,
             },
-            Request::ChangePassword { old, .. } if !self.right(old.expose()) => wrong(),
+            Request::ChangePassword { old, .. } if !self.right(&old) => wrong(),
             Request::ChangePassword { new, .. } => {
                 new.expose().clone_into(&mut self.password);
                 self.must_change = false;
@@ -98,17 +100,17 @@ impl Device {
             Request::Apply {
                 authority: Authority::Password(password),
                 ..
-            } if self.right(password.expose()) => return applied(),
+            } if self.right(&password) => return applied(),
             Request::UpnpOn {
                 password, seconds, ..
-            } if self.right(password.expose()) => {
+            } if self.right(&password) => {
                 self.upnp = Some(Instant::now() + Duration::from_secs(seconds));
                 Answer::Upnp { seconds }
             }
             Request::Update {
                 what,
                 authority: Authority::Password(password),
-            } if self.right(password.expose()) => {
+            } if self.right(&password) => {
                 let updates = self.updates.as_mut().expect("slots");
                 updates.doing = Some(format!("{what:?}"));
                 Answer::Done
@@ -116,7 +118,7 @@ impl Device {
             Request::Ports => Answer::Ports(self.ports()),
             Request::KeepPorts {
                 authority: Authority::Password(password),
-            } if self.right(password.expose()) => {
+            } if self.right(&password) => {
                 self.kept = true;
                 Answer::Done
             }

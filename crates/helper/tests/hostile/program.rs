@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use stockade_api::helper::{Answer, Authority, Request, Socket, Which};
+use stockade_api::helper::{Answer, Authority, Request, Socket, Tried, Which};
 use stockade_api::{Blob, Places, Secret, frame, keys};
 use stockade_host::local::Channel;
 use stockade_host::netlink::routes::Routes;
@@ -197,15 +197,22 @@ fn away(path: &Path) -> Outcome {
     Ok(String::new())
 }
 
+/// A password, which it says is somebody else's try.
+fn tried(text: &str) -> Tried {
+    Tried {
+        secret: Secret::from(text.to_owned()),
+        from: Some([192, 0, 2, 66].into()),
+    }
+}
+
 /// By way of the helper and the key process.
 fn asked(places: &Places, laid: &BTreeMap<String, Vec<u8>>) {
-    let secret = |text: &str| Secret::from(text.to_owned());
     let apply = |authority| Request::Apply {
         digest: "0".repeat(64),
         authority,
     };
     let upnp = |password: &str| Request::UpnpOn {
-        password: secret(password),
+        password: tried(password),
         interface: "lan".to_owned(),
         seconds: 60,
     };
@@ -257,7 +264,7 @@ fn asked(places: &Places, laid: &BTreeMap<String, Vec<u8>>) {
         ("upnp with a wrong one", upnp("not the password")),
         (
             "apply with a wrong one",
-            apply(Authority::Password(secret("not it either"))),
+            apply(Authority::Password(tried("not it either"))),
         ),
     ] {
         tell(name, ask(places, &request));

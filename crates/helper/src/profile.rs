@@ -1,10 +1,13 @@
 //! The signed profile: which one is in force, and what may take its place.
 
+mod floor;
+
 use std::path::PathBuf;
 
 use stockade_api::helper::{Answer, Refusal, Refused, Weight};
 use stockade_profile::{Verified, VerifyError, may_replace, verify};
 
+use self::floor::Floor;
 use crate::device::Device;
 use crate::events::By;
 use crate::files;
@@ -16,10 +19,15 @@ impl Device {
     }
 
     /// Reads the profile that is installed. Its signature is checked at each start: a key that root took away counts no more.
+    /// So is its version: a file from before that was put back is no profile.
     pub(crate) fn load_profile(&self) {
         let read = files::read(&self.profile_file());
         let known = read.map_err(|why| failed(&why)).and_then(|bytes| {
             let verified = bytes.map(|bytes| self.verified(&bytes)).transpose()?;
+            if let Some(verified) = &verified {
+                let floor = self.not_below_floor(verified)?;
+                self.raise_floor(verified, floor.as_ref())?;
+            }
             Ok(verified.map(Verified::into_profile))
         });
         match known {
@@ -51,21 +59,50 @@ impl Device {
         Ok(verified)
     }
 
+    /// The floor of today, which this profile may not be below.
+    fn not_below_floor(&self, verified: &Verified) -> Result<Option<Floor>, Refused> {
+        let path = floor::file(&self.places.helper_state());
+        let floor = floor::read(&path, &self.settings.model, &self.trusted()?).map_err(|why| {
+            let next = format!(
+                "as root, remove {}: versions begin anew then",
+                path.display()
+            );
+            refused(Refusal::Failed, stockade_host::chain(&why), next)
+        })?;
+        if let Some(floor) = &floor {
+            floor
+                .bears(verified.profile())
+                .map_err(|why| refused(Refusal::Stale, why.to_string(), ""))?;
+        }
+        Ok(floor)
+    }
+
+    /// From now on no older profile is taken: that is on disk before this one is in force.
+    fn raise_floor(&self, verified: &Verified, before: Option<&Floor>) -> Result<(), Refused> {
+        let floor = Floor::of(verified);
+        if before == Some(&floor) {
+            return Ok(());
+        }
+        let path = floor::file(&self.places.helper_state());
+        files::put_json(&path, &floor).map_err(|why| failed(&why))
+    }
+
     /// Takes a signed profile: on disk first, then in force.
     pub(crate) fn install_profile(&self, signed: &[u8], by: By) -> Result<Answer, Refused> {
         let verified = self.verified(signed)?;
         let _work = self.work()?;
-        let new = verified.into_profile();
-        let version = new.device.version;
+        let version = verified.profile().device.version;
         let installed = self.profile();
         if let Some(installed) = &installed {
-            may_replace(installed, &new)
+            may_replace(installed, verified.profile())
                 .map_err(|why| refused(Refusal::Stale, why.to_string(), ""))?;
         }
+        let floor = self.not_below_floor(&verified)?;
         let known = installed.is_some_and(|it| it.device.version == version);
         if !known {
             files::put(&self.profile_file(), signed).map_err(|why| failed(&why))?;
-            self.set_profile(new);
+            self.raise_floor(&verified, floor.as_ref())?;
+            self.set_profile(verified.into_profile());
             self.mended("profile");
             let says = format!("The profile is now version {version}");
             self.note(Weight::Change, by, "profile", &says);

@@ -420,6 +420,40 @@ fn what_the_helper_knows_outlives_a_kill_and_nothing_is_done_twice() {
     let done = fs_err::read(bench.folder.path().join("tmp/command-done")).unwrap();
     let again = bench.ask(&Request::Command { signed: Blob(done) });
     assert!(matches!(again, Answer::Refused(_)), "{again:?}");
+    // Whatever becomes of the profile's file, none from before it is taken.
+    let file = bench.places.helper_state().join("profile.cose");
+    let laid = |name: &str| fs_err::read(bench.folder.path().join("tmp").join(name)).unwrap();
+    let (older, good) = (laid("older"), laid("profile"));
+    for put_back in [false, true] {
+        drop(bench.helper.kill());
+        drop(bench.helper.wait());
+        fs_err::remove_file(&file).unwrap();
+        if put_back {
+            fs_err::write(&file, &older).unwrap();
+        }
+        bench.helper = Bench::start_helper(&bench.places);
+        let Answer::Status(status) = bench.ask(&Request::Status) else {
+            panic!("no status");
+        };
+        assert_eq!(status.profile_version, None);
+        let told = status.troubles.iter().any(|it| it.contains("is older"));
+        assert_eq!(told, put_back, "{status:?}");
+        let install = |signed: &[u8]| {
+            bench.ask(&Request::InstallProfile {
+                signed: Blob(signed.to_vec()),
+            })
+        };
+        let stale = install(&older);
+        assert!(
+            matches!(&stale, Answer::Refused(why) if why.why.starts_with("version 6 is older than version 7")),
+            "{stale:?}"
+        );
+        let again = install(&good);
+        assert!(
+            matches!(again, Answer::Installed { version: 7, .. }),
+            "{again:?}"
+        );
+    }
     // A key that root takes away counts no more, at the next start.
     fs_err::remove_file(bench.places.trust().join("gateway.pub")).unwrap();
     drop(bench.helper.kill());

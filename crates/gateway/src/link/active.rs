@@ -14,6 +14,8 @@ use super::guest::Guest;
 pub(super) const OBSERVED: usize = 4;
 /// Requests of one device that wait for the disk.
 pub(super) const PENDING: usize = 4;
+/// Answers that are made for one device alone, as its grants: so many at once, and one more in so many milliseconds.
+const MADE: (u64, u64) = (8, 5_000);
 
 /// A device that was heard lately, or that observes a topic.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Active {
     pub(super) seen: u64,
     /// When time has to be told to it, as in the list of times.
     pub(super) due: u64,
+    /// When what was made for it is paid for (GCRA, as in the budget of handshakes).
+    made: u64,
     pub(super) next_id: u16,
 }
 
@@ -155,6 +159,7 @@ impl Active {
             heard: now,
             seen: 0,
             due: 0,
+            made: 0,
             next_id,
         }
     }
@@ -162,6 +167,18 @@ impl Active {
     pub(super) fn fresh_id(&mut self) -> u16 {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
+    }
+
+    /// Counts an answer that is made for it alone, or says in how many seconds there can be one.
+    pub(super) fn make(&mut self, now: u64) -> Result<(), u32> {
+        let (most, each) = MADE;
+        let paid = self.made.max(now);
+        let over = (paid - now).saturating_sub((most - 1) * each);
+        if over > 0 {
+            return Err(u32::try_from(over.div_ceil(1_000)).unwrap_or(u32::MAX));
+        }
+        self.made = paid + each;
+        Ok(())
     }
 
     /// The oldest message on a topic.

@@ -15,13 +15,14 @@ use stockade_link::oscore::{self, Header, Owed, Refused, To};
 
 use super::active::{Active, Last};
 use super::bearer::{Datagram, Place};
+use super::blocks::asked_for;
 use super::budget::{Budget, Rates};
 use super::certified::Certified;
 use super::crypto::AwsLc;
 use super::grants::Grants;
 use super::handshake::{Own, Seen, moment};
 use super::peers::{Peers, slot};
-use super::resources::{GRANTS, copied};
+use super::resources::{DIRECTORY, GRANTS, copied};
 use crate::broker::{Broker, Now, Outbox, Output, Report};
 use crate::name::{DeviceId, DeviceName};
 use crate::registry::{Admission, Kid, Refusal, Registry};
@@ -101,6 +102,8 @@ pub struct Request {
     pub(super) body: Vec<u8>,
     /// What the device may show to others, if it asks for that: made where no lock is held.
     pub(super) grants: Option<Vec<u8>>,
+    /// Seconds to wait, if it asks too often for what is made for it alone.
+    pub(super) early: Option<u32>,
 }
 
 /// The core.
@@ -323,15 +326,24 @@ impl Core {
                 .unprotect_request(&mut self.crypto, datagram, now.mono)
                 .map(|request| {
                     let (code, body) = (request.inner.code, request.inner.body);
-                    let grants = body.path_is(GRANTS);
-                    (request.owed, code, copied(&body), grants)
+                    // The blocks after the first are of what was made then.
+                    let first =
+                        asked_for(&body).map_or(true, |it| it.is_none_or(|it| it.number == 0));
+                    let grants = first && body.path_is(GRANTS);
+                    let made = grants || first && body.path_is(DIRECTORY);
+                    (request.owed, code, copied(&body), (made, grants))
                 }),
             None => Err(Refused::NoContext),
         };
         match opened {
-            Ok((owed, code, body, grants)) => {
+            Ok((owed, code, body, (made, grants))) => {
                 self.counted.requests += 1;
-                let name = grants.then(|| self.admission(slot, now).ok()).flatten();
+                let early = made
+                    .then(|| self.activate(slot, place, now.mono)?.make(now.mono).err())
+                    .flatten();
+                let name = (grants && early.is_none())
+                    .then(|| self.admission(slot, now).ok())
+                    .flatten();
                 let grants = name.map(|it| self.grants.bundle(&it.name.id, moment(now)));
                 if let Some(Err(error)) = &grants {
                     tracing::error!(%error, "grants cannot be made");
@@ -344,6 +356,7 @@ impl Core {
                     code,
                     body,
                     grants: grants.and_then(Result::ok),
+                    early,
                 })
             }
             Err(why) => {

@@ -40,7 +40,7 @@ const KNOWN: [u16; 7] = [
     option::BLOCK2,
 ];
 /// What a device reads its resources at.
-const DIRECTORY: &str = ".well-known/core";
+pub(super) const DIRECTORY: &str = ".well-known/core";
 /// What a device reads its grants at.
 pub(super) const GRANTS: &str = "grants";
 
@@ -68,6 +68,7 @@ pub(super) struct Asked<'a> {
     body: Body<'a>,
     admission: &'a Admission,
     grants: Option<Vec<u8>>,
+    early: Option<u32>,
 }
 
 impl Core {
@@ -81,6 +82,7 @@ impl Core {
             code,
             body,
             grants,
+            early,
         } = request;
         let now = out.now;
         let Ok(admission) = self.admission(slot, now) else {
@@ -129,6 +131,7 @@ impl Core {
             body,
             admission: &admission,
             grants,
+            early,
         };
         if let Some(code) = self.dispatch(&mut asked, broker, out) {
             self.reply(&mut asked, (code, &[], &[]), now.mono);
@@ -153,14 +156,11 @@ impl Core {
         let read = asked.code == Code::GET;
         match path {
             DIRECTORY if read => {
-                let policy = compile(asked.admission);
-                let listed = directory(&policy);
+                let listed = |asked: &mut Asked<'_>| Some(directory(&compile(asked.admission)));
                 self.content(asked, path, (option::format::LINK, listed), out.now.mono)
             }
             GRANTS if read || asked.code == Code::POST => {
-                let Some(bundle) = asked.grants.take() else {
-                    return Some(Code::SERVICE_UNAVAILABLE);
-                };
+                let bundle = |asked: &mut Asked<'_>| asked.grants.take();
                 self.content(asked, path, (option::format::CBOR, bundle), out.now.mono)
             }
             DIRECTORY | GRANTS => Some(Code::METHOD_NOT_ALLOWED),
@@ -356,11 +356,13 @@ impl Core {
         }
     }
 
+    /// Answers with what is made for this device, unless it was made too often lately: 4.29, and in how many seconds it can be
+    /// made again (RFC 8516, section 3).
     fn content(
         &mut self,
         asked: &mut Asked<'_>,
         path: &str,
-        (format, body): (u16, Vec<u8>),
+        (format, make): (u16, impl FnOnce(&mut Asked<'_>) -> Option<Vec<u8>>),
         now: u64,
     ) -> Option<Code> {
         let block = match asked_for(&asked.body) {
@@ -370,6 +372,15 @@ impl Core {
         if let Some(block) = block.filter(|block| block.number > 0) {
             return self.block(asked, path, block, now).err();
         }
+        if let Some(seconds) = asked.early {
+            let seconds = uint(seconds);
+            let options = [(option::MAX_AGE, seconds.as_slice())];
+            self.reply(asked, (Code::TOO_MANY_REQUESTS, &options, &[]), now);
+            return None;
+        }
+        let Some(body) = make(asked) else {
+            return Some(Code::SERVICE_UNAVAILABLE);
+        };
         let etag = self.fresh_etag();
         let (slot, to) = (asked.slot, asked.to);
         let owed = asked.owed.as_mut()?;

@@ -1,10 +1,12 @@
 //! Strangers, floods, replays, and what a hundred thousand devices cost.
 
+use stockade_link::coap::block::Block;
 use stockade_link::coap::message::{Builder, Code, Message, Token, Type};
 use stockade_link::coap::option;
 
 use super::world::{Device, Show, World, at};
 use crate::link::bearer::Place;
+use crate::link::blocks::uint;
 use crate::link::budget::Rates;
 use crate::link::peers::HANDSHAKES;
 
@@ -62,6 +64,34 @@ fn what_is_not_protected_is_refused_in_few_bytes_and_leaves_nothing_behind() {
         ),
         (0, 0, 0)
     );
+}
+
+#[test]
+fn who_reads_without_end_what_is_made_for_it_is_told_when_to_come_again_and_others_are_not() {
+    let mut world = World::new();
+    let (mut bed, mut pot) = (world.enrolled("bed"), world.enrolled("pot"));
+    let core = ".well-known/core";
+    // The blocks of one answer were made at once, and are counted so.
+    for number in 0..6 {
+        let (more, szx) = (false, 0);
+        let block = uint(Block { number, more, szx }.value());
+        let options = [(option::BLOCK2, block.as_slice())];
+        let part = bed.ask(&mut world, Code::GET, core, &options, &[]).unwrap();
+        assert_eq!((part.code, part.payload.len()), (Code::CONTENT, 16));
+    }
+    for path in [core, "grants"].iter().cycle().take(7) {
+        assert_eq!(bed.get(&mut world, path).code, Code::CONTENT);
+    }
+    for path in [core, "grants"] {
+        let refused = bed.get(&mut world, path);
+        assert_eq!(refused.code, Code::TOO_MANY_REQUESTS, "{path}");
+        assert_eq!((refused.max_age, &refused.payload[..]), (Some(5), &b""[..]));
+        assert_eq!(pot.get(&mut world, path).code, Code::CONTENT);
+    }
+    assert_eq!(bed.post(&mut world, "moisture", b"1"), Code::CHANGED);
+    world.pass(5_000);
+    assert_eq!(bed.get(&mut world, "grants").code, Code::CONTENT);
+    assert_eq!(bed.get(&mut world, core).code, Code::TOO_MANY_REQUESTS);
 }
 
 #[test]

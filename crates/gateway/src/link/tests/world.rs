@@ -267,6 +267,7 @@ pub(super) struct Answer {
     pub(super) payload: Vec<u8>,
     pub(super) etag: Option<Vec<u8>>,
     pub(super) block: Option<u32>,
+    pub(super) max_age: Option<u32>,
 }
 
 pub(super) fn id(text: &str) -> DeviceId {
@@ -517,5 +518,6 @@ fn answered(code: Code, body: Body<'_>) -> Answer {
         payload: body.payload().to_vec(),
         etag: body.get(option::ETAG).map(<[u8]>::to_vec),
         block: body.uint(option::BLOCK2),
+        max_age: body.uint(option::MAX_AGE),
     }
 }

@@ -164,7 +164,10 @@ pub(crate) fn add_problem(error: AddError) -> Problem {
     let text = error.to_string();
     match error {
         AddError::Exists(_) => Problem::conflict(text, "choose another name"),
-        AddError::NoModel(_) => Problem::conflict(text, "the models page shows which there are"),
+        AddError::NoModel(_) => Problem::conflict(
+            text,
+            "`stockade profile list`, or the page Models, shows which there are",
+        ),
         AddError::NotConstrained(_) => Problem::conflict(text, "add it without --constrained"),
         AddError::KeyInUse(_) => Problem::conflict(text, "read the label again"),
         AddError::NoNames => Problem::conflict(text, "remove devices that are no more"),

@@ -83,8 +83,12 @@ pub(crate) async fn show(app: &Shared, id: u64) -> Result<View, Problem> {
 /// Starts one.
 pub(crate) async fn start(app: &Shared, asked: Start) -> Result<View, Problem> {
     let model = ModelName::new(asked.model.trim());
-    let model = model
-        .map_err(|why| Problem::bad(why.to_string(), "the models page shows which there are"))?;
+    let model = model.map_err(|why| {
+        Problem::bad(
+            why.to_string(),
+            "`stockade profile list`, or the page Models, shows which there are",
+        )
+    })?;
     let plan = plan(&asked).map_err(|why| {
         Problem::bad(
             why.to_string(),
@@ -165,7 +169,10 @@ fn problem(error: RolloutError) -> Problem {
 fn refused(why: &Refused) -> Problem {
     let text = why.to_string();
     match why {
-        Refused::NoModel(_) => Problem::not_found(text, "the models page shows which there are"),
+        Refused::NoModel(_) => Problem::not_found(
+            text,
+            "`stockade profile list`, or the page Models, shows which there are",
+        ),
         Refused::Unknown(_) => Problem::not_found(text, "`stockade rollout list` shows all"),
         Refused::NoSlots(_) => {
             Problem::conflict(text, "`slots` in [updates] says where a system goes")

@@ -175,7 +175,7 @@ impl Refused {
 
 fn listed(allowed: &[String]) -> String {
     if allowed.is_empty() {
-        "none: its [vault] section has no `purposes`".to_owned()
+        "none: no model that sent records of it has `purposes` in its [vault] section".to_owned()
     } else {
         allowed.join(", ")
     }
@@ -347,7 +347,7 @@ mod tests {
             );
             assert_eq!(
                 may(Some(""), &[]).unwrap_err(),
-                "the profile does not allow this purpose; it allows none: its [vault] section has no `purposes`"
+                "the profile does not allow this purpose; it allows none: no model that sent records of it has `purposes` in its [vault] section"
             );
         }
         let auditor = access(Role::Auditor, Some("repair"));

@@ -52,7 +52,7 @@ pub struct ReleaseAsk {
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// There is no such data set.
-    #[error("there is no data set `{}`; there is {}", .schema.escape_debug(), .known.join(", "))]
+    #[error("there is no data set `{}`; there is {}", .schema.escape_debug(), crate::stat::among(.known))]
     UnknownDataSet {
         /// What was asked for.
         schema: String,

@@ -95,7 +95,7 @@ pub enum StatError {
     #[error(transparent)]
     Question(#[from] QuestionError),
     /// There is no such data set.
-    #[error("there is no data set `{}`; there is {}", .schema.escape_debug(), .known.join(", "))]
+    #[error("there is no data set `{}`; there is {}", .schema.escape_debug(), among(.known))]
     UnknownDataSet {
         /// What was asked for.
         schema: String,
@@ -279,6 +279,15 @@ fn pointed(question: &str, error: PlanError) -> QuestionError {
         at: question.find(&error.word).unwrap_or_default(),
         what: error.what,
         possible: error.possible,
+    }
+}
+
+/// Those there are, for who named another.
+pub(crate) fn among(known: &[String]) -> String {
+    if known.is_empty() {
+        "none: no device has sent a record yet".to_owned()
+    } else {
+        known.join(", ")
     }
 }
 

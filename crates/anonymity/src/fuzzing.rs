@@ -1,7 +1,9 @@
 //! The bodies of the fuzz targets; the committed corpus runs through them in the tests too.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::csv::Formulas;
 use crate::{Goal, Hierarchy, Recoding, Role, csv, report, search};
 
 /// Any bytes as a table and, after a line of three dashes, the hierarchy of its first column; what is read is measured and released.
@@ -17,6 +19,12 @@ pub fn csv_table(data: &[u8]) {
     let Some(names) = records.first() else {
         return;
     };
+    let line = |record: &Vec<Cow<'_, str>>| {
+        csv::line(record.iter().map(|value| &**value), Formulas::Defused)
+    };
+    let written: String = records.iter().map(line).collect();
+    let again = csv::records(written.as_bytes());
+    assert_eq!(again.as_ref(), Ok(&records), "{written:?}");
     let kinds = [Role::Quasi, Role::Sensitive, Role::Quasi, Role::Free];
     let named = std::iter::zip(names, kinds.iter().cycle());
     let roles: BTreeMap<_, _> = named

@@ -259,6 +259,11 @@ impl Access {
         }
     }
 
+    /// Whether exact numbers of devices are told: to who reads the counters, that no budget pays for either.
+    pub fn counts_exactly(&self) -> bool {
+        self.may(Action::Counters, &[]).is_ok()
+    }
+
     /// Whether single subjects may be asked for by their names: a pseudonym is none for who can ask whose it is.
     pub fn may_name(&self) -> Result<(), Refused> {
         match &self.role {

@@ -34,7 +34,7 @@ pub use access::{Access, Action, Refused, Role, RoleName};
 pub use backup::{BackedUp, BackupError, Empty, Restored, restore};
 pub use bus::SealedBus;
 pub use counters::{Counters, Refusal};
-pub use erase::{DEFER, Erased, Proof};
+pub use erase::{DEFER, Erased, Forgotten, Proof};
 pub use export::{Cursor, Export};
 pub use fsck::{Checked, Found};
 pub use keys::{KeyError, Keys, RootPlace, Rotated, Secret, SubjectId, SubjectKeys};
@@ -43,11 +43,11 @@ pub use payload::{PayloadError, decode};
 pub use readers::Replaced;
 pub use record::StoredRecord;
 pub use release::{
-    Asked, ColumnRole, Given, Input, InputRole, Linkage, Measured, Release, ReleaseAsk,
+    Asked, ColumnRole, Count, Given, Input, InputRole, Linkage, Measured, Release, ReleaseAsk,
     ReleaseError, Risk, Roles, StreamError, StreamPage, StreamRow, StreamStatus, Streamed,
 };
 pub use stat::{Ask, Budget, SPENT, StatError, Told};
-pub use stockade_anonymity::csv::line as csv_line;
+pub use stockade_anonymity::csv::{Formulas, line as csv_line};
 pub use treat::{
     DataSetKeys, Dropped, ReaderKey, ReaderKeyError, Readers, StoredReaders, Treated, Treating,
     for_purpose, seal_info, treat,

@@ -5,11 +5,12 @@
 
 mod input;
 mod ledger;
+mod precision;
 mod read;
 mod stream;
 mod told;
 
-use stockade_anonymity::csv::CsvFault;
+use stockade_anonymity::csv::{CsvFault, Formulas};
 use stockade_anonymity::fold::{FoldFault, Rows};
 use stockade_anonymity::gate;
 use stockade_anonymity::{Diversity, Goal, Recoding, SearchFault};
@@ -17,6 +18,8 @@ use stockade_profile::ReleaseGoal;
 use time::OffsetDateTime;
 
 pub use self::input::{ColumnRole, Input, InputRole, Roles};
+pub use self::precision::Count;
+use self::precision::Precision;
 use self::read::Reading;
 pub(crate) use self::stream::Streams;
 pub use self::stream::{StreamError, StreamPage, StreamRow, StreamStatus, Streamed};
@@ -72,6 +75,19 @@ pub enum ReleaseError {
     /// Nothing was sent in that time.
     #[error("no device sent a record of `{0}` in that time")]
     Nothing(String),
+    /// Too few sent anything for who asks to be told of.
+    #[error("fewer than {least} devices sent a record of `{schema}` in that time")]
+    Few {
+        /// The data set.
+        schema: String,
+        /// So many are needed.
+        least: u32,
+    },
+    /// No release reaches the goal; how many devices there are is not told.
+    #[error(
+        "there is no such release: the table can not reach this however coarse: all together {0}"
+    )]
+    Unreachable(&'static str),
     /// A file of values, or of a hierarchy, cannot be read.
     #[error("the file cannot be read: {0}")]
     Csv(#[from] CsvFault),
@@ -157,7 +173,8 @@ impl Vault {
         now: OffsetDateTime,
     ) -> Result<Release, ReleaseError> {
         let reading = self.reading(access, Action::Release, ask, now)?;
-        let goal = strict(reading.floor, ask)?;
+        let precision = reading.precision;
+        let goal = precision.goal(strict(reading.floor, ask)?, reading.floor.k);
         let mut earlier = self.earlier(&ask.schema, &reading.subjects)?;
         let stream = self.stream_classes(&ask.schema, &reading.subjects)?;
         earlier.classes.extend(stream);
@@ -175,10 +192,10 @@ impl Vault {
             Ok(judged) => judged,
             Err(fault) => {
                 let _receipt = self.tell(&entry(Some("unreachable")))?;
-                return Err(fault.into());
+                return Err(precision.fault(fault));
             }
         };
-        let mut release = Release::of(&ask.schema, &goal, &judged);
+        let mut release = Release::of(&ask.schema, &goal, &judged, precision);
         release.omitted = reading.omitted;
         release.missing_blocks = reading.damaged.len();
         release.earlier = u32::try_from(earlier.classes.len()).unwrap_or(u32::MAX);
@@ -204,7 +221,10 @@ impl Vault {
             "rows",
             u64::try_from(release.rows.len()).unwrap_or(u64::MAX),
         );
-        told.result_hash = Some(self.log().digest("rows", release.csv().as_bytes()));
+        told.result_hash = Some(
+            self.log()
+                .digest("rows", release.csv(Formulas::Raw).as_bytes()),
+        );
         let _receipt = self.tell(&told)?;
         Ok(release)
     }
@@ -217,7 +237,8 @@ impl Vault {
         now: OffsetDateTime,
     ) -> Result<Risk, ReleaseError> {
         let reading = self.reading(access, Action::Risk, ask, now)?;
-        let goal = strict(reading.floor, ask)?;
+        let precision = reading.precision;
+        let goal = precision.goal(strict(reading.floor, ask)?, reading.floor.k);
         let mut earlier = self.earlier(&ask.schema, &reading.subjects)?;
         let stream = self.stream_classes(&ask.schema, &reading.subjects)?;
         earlier.classes.extend(stream);
@@ -228,10 +249,11 @@ impl Vault {
             &ask.schema,
             &reading.rows,
             &goal,
-            recoding(ask.local),
+            (recoding(ask.local), precision),
             &earlier.classes,
         );
-        risk.singled_out = (reading.points.tried > 0).then(|| reading.points.share());
+        risk.singled_out =
+            (reading.points.tried > 0).then(|| precision.share(reading.points.share()));
         risk.omitted = reading.omitted;
         risk.missing_blocks = reading.damaged.len();
         Ok(risk)
@@ -252,7 +274,13 @@ impl Vault {
         if let Err(refused) = access.may(action, &[]) {
             return Ok(self.refuse(access, action, refused, now)?);
         }
-        read::read(self, ask)
+        let read = read::read(self, ask, access);
+        if let Err(ReleaseError::Few { .. }) = &read {
+            let mut entry = Entry::new(now, access, action).because(Outcome::Refused, "few");
+            entry.dataset = Some(ask.schema.clone());
+            let _receipt = self.tell(&entry)?;
+        }
+        read
     }
 }
 
@@ -261,13 +289,16 @@ fn risk(
     name: &str,
     rows: &Rows,
     goal: &Goal,
-    recoding: Recoding,
+    (recoding, precision): (Recoding, Precision),
     earlier: &[Vec<Option<u32>>],
 ) -> Risk {
     let (report, linked) = gate::exposure(rows);
     let (released, unreachable) = match gate::judge(rows, goal, recoding, earlier) {
-        Ok(judged) => (Some(Release::of(name, goal, &judged)), None),
-        Err(fault) => (None, Some(fault.to_string())),
+        Ok(judged) => (Some(Release::of(name, goal, &judged, precision)), None),
+        Err(fault) => (None, Some(precision.unreachable(fault))),
     };
-    Risk::of(name, goal, &report, linked, released, unreachable)
+    let mut risk = Risk::of(name, goal, (&report, linked), precision);
+    risk.released = released;
+    risk.unreachable = unreachable;
+    risk
 }

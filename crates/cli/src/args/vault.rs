@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use stockade_vault::Formulas;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vault {
@@ -151,9 +152,29 @@ pub(crate) struct Release {
     /// Write the rows to this file (CSV) instead of the terminal
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) values: Values,
     /// Only tell what would come of it
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// How values (CSV) are written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Values {
+    /// Write values that a spreadsheet takes for a formula as they are, without an apostrophe before them
+    #[arg(long)]
+    raw_csv: bool,
+}
+
+impl Values {
+    pub(crate) const fn formulas(self) -> Formulas {
+        if self.raw_csv {
+            Formulas::Raw
+        } else {
+            Formulas::Defused
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +204,8 @@ pub(crate) enum Stream {
         /// Go on with what is released from now on
         #[arg(long)]
         follow: bool,
+        #[command(flatten)]
+        values: Values,
     },
 }
 

@@ -11,7 +11,7 @@ use stockade_profile::ReleaseGoal;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Release, ReleaseAsk, ReleaseError, Risk, recoding, risk};
+use super::{Precision, Release, ReleaseAsk, ReleaseError, Risk, recoding, risk};
 
 /// What the columns of a file are.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -68,7 +68,8 @@ impl Input<'_> {
         let (rows, omitted) = self.rows()?;
         let goal = goal(ask);
         let judged = gate::judge(&rows, &goal, recoding(ask.local), &[])?;
-        let mut release = Release::of(self.name, &goal, &judged).with(&judged.release);
+        let mut release =
+            Release::of(self.name, &goal, &judged, Precision::Exact).with(&judged.release);
         release.omitted = omitted;
         Ok(release)
     }
@@ -76,7 +77,9 @@ impl Input<'_> {
     /// How exposed the people in it are.
     pub fn risk(&self, ask: &ReleaseAsk) -> Result<Risk, ReleaseError> {
         let (rows, omitted) = self.rows()?;
-        let mut risk = risk(self.name, &rows, &goal(ask), recoding(ask.local), &[]);
+        // It is theirs, and they have it before them.
+        let how = (recoding(ask.local), Precision::Exact);
+        let mut risk = risk(self.name, &rows, &goal(ask), how, &[]);
         risk.omitted = omitted;
         Ok(risk)
     }

@@ -9,7 +9,8 @@ use stockade_anonymity::attack::unicity::{Unicity, unicity};
 use stockade_anonymity::fold::{Fold, Given, Rows, Told, When};
 use stockade_profile::{Category, Field, FieldRole, Generalisation, ReleaseGoal, Treatment};
 
-use super::{ReleaseAsk, ReleaseError};
+use super::{Precision, ReleaseAsk, ReleaseError};
+use crate::access::Access;
 use crate::keys::SubjectId;
 use crate::record::StoredRecord;
 use crate::stat::moment;
@@ -25,6 +26,8 @@ const MOST_FIELDS: usize = 256;
 
 /// A data set, read.
 pub(super) struct Reading {
+    /// How exactly who asks is told of it.
+    pub(super) precision: Precision,
     /// What the profiles of all models that send it ask at least.
     pub(super) floor: ReleaseGoal,
     pub(super) rows: Rows,
@@ -44,7 +47,11 @@ pub(super) struct Said {
     pub(super) fields: BTreeMap<String, Field>,
 }
 
-pub(super) fn read(vault: &Vault, ask: &ReleaseAsk) -> Result<Reading, ReleaseError> {
+pub(super) fn read(
+    vault: &Vault,
+    ask: &ReleaseAsk,
+    access: &Access,
+) -> Result<Reading, ReleaseError> {
     let said = said(vault, &ask.schema)?.ok_or_else(|| ReleaseError::UnknownDataSet {
         schema: ask.schema.clone(),
         known: vault.data_sets(),
@@ -91,12 +98,21 @@ pub(super) fn read(vault: &Vault, ask: &ReleaseAsk) -> Result<Reading, ReleaseEr
         }
     })?;
     outcome?;
-    if collected.subjects.is_empty() {
-        return Err(ReleaseError::Nothing(ask.schema.clone()));
+    let precision = Precision::of(access, said.floor.k);
+    let sent = u32::try_from(collected.subjects.len()).unwrap_or(u32::MAX);
+    if sent < precision.least() {
+        let schema = ask.schema.clone();
+        return Err(if precision.is_coarse() {
+            let least = precision.least();
+            ReleaseError::Few { schema, least }
+        } else {
+            ReleaseError::Nothing(schema)
+        });
     }
     let mut subjects: Vec<(SubjectId, u32)> = collected.subjects.into_iter().collect();
     subjects.sort_by_key(|(_, number)| *number);
     Ok(Reading {
+        precision,
         floor: said.floor,
         rows: collected.fold.finish()?,
         points: unicity(&collected.traces, POINTS, 1),

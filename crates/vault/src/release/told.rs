@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use stockade_anonymity::attack::linkage;
-use stockade_anonymity::csv::line;
+use stockade_anonymity::csv::{Formulas, line};
 use stockade_anonymity::gate::{Judged, Knows, Linked};
 use stockade_anonymity::{Diversity, Goal, Report, Table};
+
+use super::precision::{Count, Precision};
 
 /// What was to be reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,15 +28,16 @@ pub struct Asked {
 #[serde(rename_all = "kebab-case")]
 pub struct Measured {
     /// How many.
-    pub subjects: usize,
+    pub subjects: Count,
     /// Of how many different kinds.
-    pub classes: usize,
+    pub classes: Count,
     /// The fewest of a kind.
-    pub k: u32,
-    /// How many kinds there are of each size.
+    pub k: Count,
+    /// How many kinds there are of each size; not where numbers are rounded.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<u32, usize>,
     /// Those who are the only one of their kind.
-    pub unique: usize,
+    pub unique: Count,
     /// The highest risk to be found.
     pub highest_risk: f64,
     /// The risk on average.
@@ -54,7 +57,7 @@ pub struct Given {
     /// The farthest that a class is from all.
     pub t: f64,
     /// Classes with one value: who is known to be in one has no secret.
-    pub homogeneous: usize,
+    pub homogeneous: Count,
 }
 
 /// What the linkage test found.
@@ -83,6 +86,9 @@ pub struct Release {
     pub data_set: String,
     /// Its number in the ledger; none if it was not released.
     pub number: Option<u32>,
+    /// Whether numbers are rounded, and few not told: who asked may not count devices exactly.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rounded: bool,
     /// Why it may not be released; empty if it may.
     pub refused: Vec<String>,
     /// What was to be reached.
@@ -94,13 +100,13 @@ pub struct Release {
     /// As it is released.
     pub after: Measured,
     /// Left out: too few were like them.
-    pub alone: usize,
+    pub alone: Count,
     /// Left out: together with earlier releases they would stand among too few.
-    pub overlaid: usize,
+    pub overlaid: Count,
     /// Earlier releases that it was held against.
     pub earlier: u32,
     /// The fewest that anybody stands among in all of them together.
-    pub crowd: Option<u32>,
+    pub crowd: Option<Count>,
     /// What was lost, 0 to 1.
     pub loss: f64,
     /// The same by column.
@@ -127,6 +133,9 @@ pub struct Release {
 pub struct Risk {
     /// The data set.
     pub data_set: String,
+    /// Whether numbers are rounded, and few not told: who asked may not count devices exactly.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rounded: bool,
     /// What a release must reach.
     pub goal: Asked,
     /// One row a subject, as it is stored.
@@ -163,24 +172,33 @@ impl Asked {
 
 impl Release {
     /// Without rows: what is told of it.
-    pub fn of(name: &str, goal: &Goal, judged: &Judged) -> Self {
+    pub(super) fn of(name: &str, goal: &Goal, judged: &Judged, precision: Precision) -> Self {
         Self {
             product: "anonymised release",
             data_set: name.to_owned(),
             number: None,
-            refused: judged.reasons.iter().map(ToString::to_string).collect(),
+            rounded: precision.is_coarse(),
+            refused: judged
+                .reasons
+                .iter()
+                .map(|reason| precision.reason(reason))
+                .collect(),
             goal: Asked::of(goal),
             k: judged.k,
-            before: Measured::of(&judged.before),
-            after: Measured::of(&judged.after),
-            alone: judged.suppressed.alone,
-            overlaid: judged.suppressed.overlaid,
+            before: Measured::of(&judged.before, precision),
+            after: Measured::of(&judged.after, precision),
+            alone: precision.count(judged.suppressed.alone),
+            overlaid: precision.count(judged.suppressed.overlaid),
             earlier: 0,
-            crowd: judged.crowd,
-            loss: judged.loss.geometric,
-            lost: judged.lost.clone(),
+            crowd: judged.crowd.map(|crowd| precision.at_least(crowd)),
+            loss: precision.share(judged.loss.geometric),
+            lost: judged
+                .lost
+                .iter()
+                .map(|(column, lost)| (column.clone(), precision.share(*lost)))
+                .collect(),
             optimal: judged.optimal,
-            linkage: judged.linked.map(|linked| Linkage::of(&linked)),
+            linkage: judged.linked.map(|linked| Linkage::of(&linked, precision)),
             omitted: Vec::new(),
             missing_blocks: 0,
             columns: Vec::new(),
@@ -203,10 +221,10 @@ impl Release {
     }
 
     /// The rows as a file (RFC 4180).
-    pub fn csv(&self) -> String {
+    pub fn csv(&self, formulas: Formulas) -> String {
         let lines = std::iter::once(&self.columns).chain(&self.rows);
         lines
-            .map(|row| line(row.iter().map(String::as_str)))
+            .map(|row| line(row.iter().map(String::as_str), formulas))
             .collect()
     }
 }
@@ -215,20 +233,19 @@ impl Risk {
     pub(super) fn of(
         name: &str,
         goal: &Goal,
-        report: &Report,
-        linked: Option<Linked>,
-        released: Option<Release>,
-        unreachable: Option<String>,
+        (report, linked): (&Report, Option<Linked>),
+        precision: Precision,
     ) -> Self {
         Self {
             data_set: name.to_owned(),
+            rounded: precision.is_coarse(),
             goal: Asked::of(goal),
-            stored: Measured::of(report),
-            linkage: linked.map(|linked| Linkage::of(&linked)),
+            stored: Measured::of(report, precision),
+            linkage: linked.map(|linked| Linkage::of(&linked, precision)),
             points_known: super::read::POINTS,
             singled_out: None,
-            released,
-            unreachable,
+            released: None,
+            unreachable: None,
             omitted: Vec::new(),
             missing_blocks: 0,
         }
@@ -236,23 +253,27 @@ impl Risk {
 }
 
 impl Measured {
-    fn of(report: &Report) -> Self {
+    fn of(report: &Report, precision: Precision) -> Self {
         Self {
-            subjects: report.subjects,
-            classes: report.classes,
-            k: report.k,
-            sizes: report.sizes.clone(),
-            unique: report.unique_subjects,
-            highest_risk: report.prosecutor.highest,
-            average_risk: report.prosecutor.average,
+            subjects: precision.count(report.subjects),
+            classes: precision.count(report.classes),
+            k: precision.at_least(report.k),
+            sizes: if precision.is_coarse() {
+                BTreeMap::new()
+            } else {
+                report.sizes.clone()
+            },
+            unique: precision.count(report.unique_subjects),
+            highest_risk: precision.share(report.prosecutor.highest),
+            average_risk: precision.share(report.prosecutor.average),
             sensitive: report
                 .sensitive
                 .iter()
                 .map(|given| Given {
                     column: given.column.clone(),
                     l: given.distinct,
-                    t: given.t,
-                    homogeneous: given.homogeneous_classes,
+                    t: precision.share(given.t),
+                    homogeneous: precision.count(given.homogeneous_classes),
                 })
                 .collect(),
         }
@@ -260,16 +281,16 @@ impl Measured {
 }
 
 impl Linkage {
-    fn of(linked: &Linked) -> Self {
+    fn of(linked: &Linked, precision: Precision) -> Self {
         Self {
             knows: match linked.knows {
                 Knows::Half => "all numbers of the first half of the time",
                 Knows::Quasi => "all quasi-identifiers",
             },
-            found: linked.linkage.first,
-            before: linked.before.first,
-            chance: linked.linkage.chance,
-            limit: linkage::limit(&linked.linkage),
+            found: precision.share(linked.linkage.first),
+            before: precision.share(linked.before.first),
+            chance: precision.share(linked.linkage.chance),
+            limit: precision.share(linkage::limit(&linked.linkage)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Releases of a vault with data in it: what passes, what is refused, what is remembered, and what the log tells.
 
-use stockade_vault::{Access, Action, Outcome, ReleaseAsk, ReleaseError, Role, VaultError};
+use stockade_vault::{
+    Access, Action, Count, Formulas, Outcome, ReleaseAsk, ReleaseError, Role, VaultError,
+};
 use tempfile::TempDir;
 
 use super::place::{NOW, Place, now, open, record, subject};
@@ -73,7 +75,7 @@ fn a_release_is_of_k_devices_each_remembered_logged_and_shown_as_it_is_told() {
     let place = homes(&dir, "direct");
     let release = place
         .vault
-        .release(&who(Role::Analyst), &ask(), now())
+        .release(&who(Role::Operator), &ask(), now())
         .unwrap();
     assert_eq!(release.refused, [""; 0]);
     assert_eq!(
@@ -81,15 +83,18 @@ fn a_release_is_of_k_devices_each_remembered_logged_and_shown_as_it_is_told() {
         ("anonymised release", Some(1))
     );
     assert!(
-        release.k > 10 && release.after.k >= release.k,
+        release.k > 10 && release.after.k.number() >= release.k as usize,
         "{release:?}"
     );
     assert_eq!(release.columns, ["heating", "region", "rooms"]);
-    assert_eq!(release.rows.len() + release.alone, 240);
+    assert_eq!(release.rows.len() + release.alone.number(), 240);
     assert!(
         release.omitted.contains(&"time".to_owned()) && release.omitted.contains(&"kwh".to_owned())
     );
-    assert_eq!(release.csv().lines().count(), release.rows.len() + 1);
+    assert_eq!(
+        release.csv(Formulas::Defused).lines().count(),
+        release.rows.len() + 1
+    );
 
     let entries = place.vault.log().entries(0, 10).unwrap();
     let (_, entry) = entries.last().unwrap();
@@ -103,13 +108,13 @@ fn a_release_is_of_k_devices_each_remembered_logged_and_shown_as_it_is_told() {
     // The same again tells nothing new, so nobody is left out for it.
     let again = place
         .vault
-        .release(&who(Role::Analyst), &ask(), now())
+        .release(&who(Role::Operator), &ask(), now())
         .unwrap();
     assert_eq!(
         (again.number, again.earlier, again.overlaid),
-        (Some(2), 1, 0)
+        (Some(2), 1, Count::Exact(0))
     );
-    assert!(again.crowd >= Some(10));
+    assert!(again.crowd.is_some_and(|crowd| crowd.number() >= 10));
     assert_eq!(again.rows, release.rows);
     // Another cut of the same homes is held against both.
     let finer = ReleaseAsk {
@@ -118,10 +123,118 @@ fn a_release_is_of_k_devices_each_remembered_logged_and_shown_as_it_is_told() {
     };
     let other = place
         .vault
-        .release(&who(Role::Analyst), &finer, now())
+        .release(&who(Role::Operator), &finer, now())
         .unwrap();
     assert!(other.refused.is_empty() || other.number.is_none());
-    assert!(other.crowd.is_none_or(|crowd| crowd >= 10), "{other:?}");
+    let crowd = other.crowd.map(Count::number);
+    assert!(crowd.is_none_or(|crowd| crowd >= 10), "{other:?}");
+}
+
+#[test]
+fn an_analyst_is_told_no_exact_number_of_devices_by_risk_dry_run_refusal_or_error() {
+    let dir = TempDir::new().unwrap();
+    let place = homes(&dir, "quasi");
+    let analyst = who(Role::Analyst);
+    let dry = ReleaseAsk {
+        dry_run: true,
+        ..ask()
+    };
+    let told = |risk| serde_json::to_value(risk).unwrap();
+    let risk = place.vault.risk(&analyst, &ask(), now()).unwrap();
+    assert!(risk.rounded);
+    let risk = told(risk);
+    assert_eq!(risk["stored"]["subjects"], 240);
+    assert_eq!(risk["stored"]["k"], "fewer than 10");
+    assert_eq!(risk["stored"].get("sizes"), None);
+    let trial = place.vault.release(&analyst, &dry, now()).unwrap();
+    assert!(trial.rounded && trial.rows.is_empty());
+    assert_eq!(
+        serde_json::to_value(&trial).unwrap()["after"]["unique"],
+        "fewer than 10"
+    );
+
+    // Two homes fewer, one in each of the days that are asked for: nobody sees them go.
+    for home in ["home-3", "home-4"] {
+        place
+            .vault
+            .erase(
+                &who(Role::Operator),
+                &subject(home),
+                false,
+                || Ok(None),
+                now(),
+            )
+            .unwrap();
+    }
+    let after = told(place.vault.risk(&analyst, &ask(), now()).unwrap());
+    for number in [
+        "subjects",
+        "classes",
+        "k",
+        "unique",
+        "average-risk",
+        "highest-risk",
+    ] {
+        assert_eq!(after["stored"][number], risk["stored"][number], "{number}");
+    }
+    assert_eq!(after["linkage"], risk["linkage"]);
+    let exact = place
+        .vault
+        .risk(&who(Role::Auditor), &ask(), now())
+        .unwrap();
+    assert_eq!(
+        (exact.rounded, exact.stored.subjects),
+        (false, Count::Exact(238))
+    );
+
+    // A k of one's own counts in steps: 238 homes are 235 to it.
+    let with_k = |access: &Access, k| {
+        let ask = ReleaseAsk {
+            k: Some(k),
+            suppress: Some(0.0),
+            ..dry.clone()
+        };
+        place.vault.release(access, &ask, now())
+    };
+    assert_eq!(with_k(&analyst, 231).unwrap().goal.k, 235);
+    let error = with_k(&analyst, 236).unwrap_err().to_string();
+    assert!(
+        error.starts_with("there is no such release: ") && !error.contains(char::is_numeric),
+        "{error}"
+    );
+    let exact = with_k(&who(Role::Operator), 239).unwrap_err().to_string();
+    assert!(exact.contains("it has 238 subjects"), "{exact}");
+
+    // One device in a time is told as none is, and that somebody asked is in the log.
+    let hour = 3_600;
+    let mut late = record(
+        "home-7",
+        "home",
+        br#"{"region": "8001", "rooms": 3, "kwh": 1}"#,
+    );
+    late.at_unix_ms = (NOW + 2 * hour) * 1_000;
+    place.append(&late);
+    place.settle();
+    assert_eq!(place.ingest().stored, 1);
+    let since = |from: i64| {
+        let ask = ReleaseAsk {
+            from: Some(time::OffsetDateTime::from_unix_timestamp(from).unwrap()),
+            ..ask()
+        };
+        let few = place.vault.risk(&analyst, &ask, now()).unwrap_err();
+        let entries = place.vault.log().entries(0, 1_000).unwrap();
+        let (_, entry) = entries.last().unwrap();
+        assert_eq!(
+            (entry.action, entry.outcome, entry.reason.as_deref()),
+            (Action::Risk, Outcome::Refused, Some("few"))
+        );
+        few.to_string()
+    };
+    assert_eq!(since(NOW + hour), since(NOW + 9 * hour));
+    assert_eq!(
+        since(NOW + hour),
+        "fewer than 10 devices sent a record of `home` in that time"
+    );
 }
 
 #[test]
@@ -166,11 +279,11 @@ fn the_risk_of_what_is_stored_is_told_beside_what_a_release_makes_of_it() {
         .vault
         .risk(&who(Role::Auditor), &ask(), now())
         .unwrap();
-    assert_eq!(risk.stored.subjects, 240);
+    assert_eq!(risk.stored.subjects, Count::Exact(240));
     assert!(risk.singled_out > Some(0.9), "{risk:?}");
     assert!(risk.linkage.unwrap().found > 0.5);
     let released = risk.released.unwrap();
-    assert!(released.after.k >= 10 && released.rows.is_empty());
+    assert!(released.after.k.number() >= 10 && released.rows.is_empty());
 }
 
 #[test]
@@ -238,7 +351,13 @@ fn with_a_device_goes_what_the_ledger_has_of_it() {
     assert_eq!(count(), first.rows.len());
     place
         .vault
-        .erase(&who(Role::Operator), &subject("home-7"), false, now())
+        .erase(
+            &who(Role::Operator),
+            &subject("home-7"),
+            false,
+            || Ok(None),
+            now(),
+        )
         .unwrap();
     assert_eq!(count(), first.rows.len() - 1);
 }

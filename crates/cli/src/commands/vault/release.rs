@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use stockade_vault::{Input, ReleaseAsk, Roles};
+use stockade_vault::{Formulas, Input, ReleaseAsk, Roles};
 
 use super::super::{counted, field, items};
 use crate::admin::Admin;
@@ -23,6 +23,7 @@ pub(super) async fn run(
     json: bool,
     command: &Release,
 ) -> anyhow::Result<ExitCode> {
+    let formulas = command.values.formulas();
     let told = if let Some(input) = &command.of.input {
         let file = File::read(input, command.of.roles.as_deref())?;
         serde_json::to_value(file.input().release(&ask(&command.of))?)?
@@ -32,7 +33,7 @@ pub(super) async fn run(
         admin.post("/api/v1/vault/release", &body).await?
     };
     if let Some(file) = command.out.as_ref().filter(|_| has_rows(&told)) {
-        fs_err::write(file, csv(&told))?;
+        fs_err::write(file, csv(&told, formulas))?;
     }
     if json {
         out.line(&told.to_string());
@@ -42,7 +43,7 @@ pub(super) async fn run(
             out.line("");
             // What a device sent commands no terminal.
             let is_command = |c: char| c.is_control() && !matches!(c, '\r' | '\n');
-            out.whole(&csv(&told).replace(is_command, "\u{fffd}"))?;
+            out.whole(&csv(&told, formulas).replace(is_command, "\u{fffd}"))?;
         }
     }
     Ok(if items(&told, "refused").is_empty() {
@@ -121,7 +122,7 @@ fn has_rows(told: &Value) -> bool {
 }
 
 /// The rows as a file (RFC 4180).
-fn csv(told: &Value) -> String {
+fn csv(told: &Value, formulas: Formulas) -> String {
     let head = told.get("columns").into_iter();
     let mut text = String::new();
     for row in head.chain(items(told, "rows")) {
@@ -130,7 +131,7 @@ fn csv(told: &Value) -> String {
             .into_iter()
             .flatten()
             .filter_map(Value::as_str);
-        text.push_str(&stockade_vault::csv_line(values));
+        text.push_str(&stockade_vault::csv_line(values, formulas));
     }
     text
 }
@@ -198,8 +199,17 @@ pub(super) fn text(told: &Value) -> String {
     ));
     lines.extend(linkage(told));
     lines.extend(rest(told));
+    lines.extend(rounded(told));
     lines.push(ONLY.to_owned());
     lines.join("\n")
+}
+
+/// That the numbers are no exact ones, if they are not.
+pub(super) fn rounded(told: &Value) -> Option<String> {
+    (told.get("rounded") == Some(&Value::Bool(true))).then(|| {
+        "Numbers are rounded to 5 and shares up to 5 %; operators and auditors are told exactly."
+            .to_owned()
+    })
 }
 
 /// The linkage test, if there was one. On what is stored it found what it found `before`.
@@ -328,6 +338,9 @@ mod tests {
     fn a_release_tells_what_it_is_and_what_it_took() {
         let told = told(|person| ["no", "flu", "cold"][person as usize / 10 % 3]);
         insta::assert_snapshot!(text(&told));
-        assert_eq!(csv(&told).lines().count(), items(&told, "rows").len() + 1);
+        assert_eq!(
+            csv(&told, Formulas::Defused).lines().count(),
+            items(&told, "rows").len() + 1
+        );
     }
 }

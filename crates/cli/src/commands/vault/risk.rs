@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::field;
-use super::release::{File, ONLY, ask, body, linkage, measured, rest, share};
+use super::release::{File, ONLY, ask, body, linkage, measured, rest, rounded, share};
 use crate::admin::{Admin, segment};
 use crate::args::vault::Risk;
 use crate::out::Out;
@@ -61,6 +61,7 @@ fn text(told: &Value) -> String {
         lines.push(format!("  unique     {share} of the devices, to somebody who knows {known} of their records as stored"));
     }
     lines.extend(rest(told));
+    lines.extend(rounded(told));
     lines.push(
         match (released, told.get("unreachable").and_then(Value::as_str)) {
             (Some(release), _) => match release.get("refused").and_then(|it| it.get(0)?.as_str()) {

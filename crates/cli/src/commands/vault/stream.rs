@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stockade_vault::Formulas;
 
 use super::super::{counted, field, items};
 use crate::admin::{Admin, segment};
@@ -43,7 +44,16 @@ pub(super) async fn run(
             schema,
             after,
             follow,
-        } => return read(out, admin, json, (schema, *after, *follow)).await,
+            values,
+        } => {
+            let rows = Rows {
+                schema,
+                after: *after,
+                follow: *follow,
+                formulas: values.formulas(),
+            };
+            return read(out, admin, json, rows).await;
+        }
     };
     let path = format!("/api/v1/vault/stream/{}", segment(schema));
     let done = admin.post(&path, &json!({ "on": on })).await?;
@@ -51,12 +61,25 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// Which rows, and how they are written.
+struct Rows<'a> {
+    schema: &'a str,
+    after: u64,
+    follow: bool,
+    formulas: Formulas,
+}
+
 /// Rows as values (RFC 4180), or as JSON, a row a line.
 async fn read(
     out: Out,
     admin: &Admin,
     json: bool,
-    (schema, mut after, follow): (&str, u64, bool),
+    Rows {
+        schema,
+        mut after,
+        follow,
+        formulas,
+    }: Rows<'_>,
 ) -> anyhow::Result<()> {
     let path = format!("/api/v1/vault/stream/{}?after=", segment(schema));
     let mut columns: Option<Value> = None;
@@ -73,9 +96,9 @@ async fn read(
             // A profile that changes them makes another table.
             if columns.as_ref() != page.get("columns") {
                 columns = page.get("columns").cloned();
-                lines.push_str(&head(&page));
+                lines.push_str(&head(&page, formulas));
             }
-            lines.push_str(&rows(&page));
+            lines.push_str(&rows(&page, formulas));
         }
         if !lines.is_empty() {
             out.whole(&lines)?;
@@ -95,20 +118,20 @@ fn names(page: &Value) -> Vec<String> {
     columns.map(str::to_owned).collect()
 }
 
-fn head(page: &Value) -> String {
+fn head(page: &Value, formulas: Formulas) -> String {
     let names = names(page);
     let all = ["number", "released"].into_iter();
-    stockade_vault::csv_line(all.chain(names.iter().map(String::as_str)))
+    stockade_vault::csv_line(all.chain(names.iter().map(String::as_str)), formulas)
 }
 
-fn rows(page: &Value) -> String {
+fn rows(page: &Value, formulas: Formulas) -> String {
     let names = names(page);
     let line = |row: &Value| {
         let fields = row.get("fields").unwrap_or(&Value::Null);
         let of = |name: &String| fields.get(name).and_then(Value::as_str).unwrap_or_default();
         let (number, released) = (field(row, "number"), field(row, "released"));
         let all = [number.as_str(), released.as_str()].into_iter();
-        let line = stockade_vault::csv_line(all.chain(names.iter().map(of)));
+        let line = stockade_vault::csv_line(all.chain(names.iter().map(of)), formulas);
         // What a device sent commands no terminal.
         let is_command = |c: char| c.is_control() && !matches!(c, '\r' | '\n');
         line.replace(is_command, "\u{fffd}")
@@ -204,18 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_values_in_the_order_of_the_columns_and_command_no_terminal() {
+    fn rows_are_values_in_the_order_of_the_columns_and_command_neither_terminal_nor_spreadsheet() {
         let page = json!({
             "columns": ["region", "kwh"], "next": 2,
             "rows": [
                 { "number": 1, "released": "2026-01-31T12:00:00Z", "fields": { "kwh": "0..1", "region": "a,b" } },
-                { "number": 2, "released": "2026-01-31T12:00:00Z", "fields": { "kwh": "\u{1b}[2J" } },
+                { "number": 2, "released": "2026-01-31T12:00:00Z", "fields": { "kwh": "\u{1b}[2J", "region": "=1+1" } },
             ],
         });
-        let said = format!("{}{}", head(&page), rows(&page));
+        let formulas = Formulas::Defused;
+        let said = format!("{}{}", head(&page, formulas), rows(&page, formulas));
         assert_eq!(
             said,
-            "number,released,region,kwh\r\n1,2026-01-31T12:00:00Z,\"a,b\",0..1\r\n2,2026-01-31T12:00:00Z,,\u{fffd}[2J\r\n"
+            "number,released,region,kwh\r\n1,2026-01-31T12:00:00Z,\"a,b\",0..1\r\n2,2026-01-31T12:00:00Z,'=1+1,\u{fffd}[2J\r\n"
         );
     }
 }

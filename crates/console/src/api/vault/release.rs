@@ -102,10 +102,12 @@ pub(super) fn problem(error: ReleaseError) -> Problem {
             said,
             "the floor is `release` in the profile's [vault] section of the data set; here it can be stricter only",
         ),
-        ReleaseError::Nothing(_) => Problem::bad(said, "take a longer time: --from, --to"),
+        ReleaseError::Nothing(_) | ReleaseError::Few { .. } => {
+            Problem::bad(said, "take a longer time: --from, --to")
+        }
         ReleaseError::Csv(_) | ReleaseError::Time(_) => Problem::bad(said, "write the file anew"),
         ReleaseError::Fold(_) => Problem::bad(said, "roles are in the profile: role = \"quasi\""),
-        ReleaseError::Search(_) => Problem::new(
+        ReleaseError::Search(_) | ReleaseError::Unreachable(_) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             said,
             "more devices are needed, or fewer fields with the role sensitive; an aggregate needs no groups: stockade vault stat",

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use stockade_vault::{Query, Release};
+use stockade_vault::{Formulas, Query, Release};
 
 use super::exposed::Exposed;
 use super::{Form, SetPage, answered, href, set_page};
@@ -176,7 +176,7 @@ fn download(release: &Release) -> Result<Response, Problem> {
     let number = release.number.unwrap_or_default();
     let name = format!("{}-release-{number}.csv", release.data_set);
     let headers = attachment(&name, "text/csv; charset=utf-8")?;
-    Ok((headers, release.csv()).into_response())
+    Ok((headers, release.csv(Formulas::Defused)).into_response())
 }
 
 impl ReleaseForm {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_vault::{Asked, Linkage, Measured, Release, Risk};
+use stockade_vault::{Asked, Count, Linkage, Measured, Release, Risk};
 
 use crate::http::sentence;
 use crate::plot::{self, Bar, Tone};
@@ -160,7 +160,7 @@ fn sizes(k: u32, measured: &Measured) -> String {
             *count = count.saturating_add(u64::from(*size).saturating_mul(classes));
         }
     }
-    let all = u64::try_from(measured.subjects).unwrap_or(u64::MAX).max(1);
+    let all = wide(measured.subjects).max(1);
     let bar = |(at, (start, count)): (usize, (&u32, &u64))| {
         let last = starts.get(at + 1).map(|next| next - 1);
         let label = match last {
@@ -188,9 +188,9 @@ fn goals(goal: &Asked, measured: &Measured) -> String {
     let reached = |yes: bool| if yes { Tone::Good } else { Tone::Bad };
     let mut bars = vec![Bar {
         label: "k".to_owned(),
-        share: share(measured.k.into(), goal.k.into()),
+        share: share(wide(measured.k), goal.k.into()),
         value: format!("{}, goal {}", measured.k, goal.k),
-        tone: reached(measured.k >= goal.k),
+        tone: reached(wide(measured.k) >= goal.k.into()),
     }];
     for given in &measured.sensitive {
         if let Some(l) = goal.l {
@@ -218,6 +218,10 @@ fn goals(goal: &Asked, measured: &Measured) -> String {
         "What was measured, against what a release must reach",
         &bars,
     )
+}
+
+fn wide(count: Count) -> u64 {
+    u64::try_from(count.number()).unwrap_or(u64::MAX)
 }
 
 /// A part of a whole; both are far below what is exact.

@@ -444,7 +444,8 @@ fn a_restart_does_not_forget_who_missed_an_emission() {
         dry_run: true,
         ..ReleaseAsk::default()
     };
-    let classes = read(&place.vault, &ask).unwrap().subjects;
+    let reading = read(&place.vault, &ask, &who(Role::Operator)).unwrap();
+    let classes = reading.subjects;
     let classes = place.vault.stream_classes("home", &classes).unwrap();
     let counts: Vec<usize> = classes
         .iter()

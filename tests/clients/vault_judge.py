@@ -46,7 +46,13 @@ def singled_out(raw, release, control):
 
     raw, release, control = (table(path) for path in (raw, release, control))
     judge = SinglingOutEvaluator(
-        ori=raw, syn=release, control=control, n_attacks=150, n_cols=4, max_attempts=15000, seed=1
+        ori=raw,
+        syn=release,
+        control=control,
+        n_attacks=150,
+        n_cols=min(4, len(raw.columns)),
+        max_attempts=15000,
+        seed=1,
     )
     risk = judge.evaluate(mode="multivariate").risk()
     return {"risk": risk.value, "upper": risk.ci[1], "queries": len(judge.queries())}

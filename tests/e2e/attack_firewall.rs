@@ -61,7 +61,7 @@ fn no_hostile_frame_gets_past_the_firewall() -> Result<()> {
     // The rules are about addresses: all of them are there before they are made.
     eventually(
         "the device has its addresses",
-        std::time::Duration::from_secs(10),
+        std::time::Duration::from_secs(20),
         || {
             let listed = run("ip", &["-6", "addr", "show", "dev", "eth0"], "")?;
             let listed = String::from_utf8(listed)?;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use stockade_controls::engine::{Host as _, HostPath, Kind};
 use stockade_e2e::real;
-use stockade_e2e::tools::succeed;
+use stockade_e2e::tools::{succeed, without};
 use stockade_image::{Image, Limits, PartContent, Tree};
 
 /// Mode with the type of the file, owner, group; length of a file, target of a link, number of a device.
@@ -47,6 +47,9 @@ fn initrds_of_the_debian_installer_are_read_file_by_file_for_three_architectures
 
 #[test]
 fn alpine_linux_is_read_out_of_its_disk_with_sudo_as_setuid() {
+    if without(&["qemu-img", "mkfs.ext4"]) {
+        return;
+    }
     let folder = match real::alpine() {
         Ok(folder) => folder,
         Err(why) => return eprintln!("skipped: Alpine Linux can not be had: {why:#}"),

@@ -1,10 +1,9 @@
 //! MQTT clients of other makers, both versions of the protocol, within and against the profile.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Result;
-use stockade_e2e::tools::{finish, pause, script, succeed, text, without};
+use stockade_e2e::tools::{finish, script, succeed, text, without};
 use stockade_e2e::{Device, Gateway};
 
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
@@ -22,24 +21,11 @@ fn passed_on(
     message: &str,
 ) -> Result<String> {
     let topic = format!("probe/{}/report", from.id);
-    let mut listen = to.mosquitto(
-        "mosquitto_sub",
-        version,
-        &["-q", qos, "-t", &topic, "-C", "1", "-W", "15"],
-    );
-    let listening = listen
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    pause(Duration::from_millis(700));
+    let arguments = ["-q", qos, "-t", &topic, "-C", "1", "-W", "20"];
+    let listening = to.listens(version, &arguments)?;
     let output = from.publish(version, qos, &topic, message)?;
     assert!(output.status.success(), "{}", text(&output));
-    Ok(
-        String::from_utf8_lossy(&listening.wait_with_output()?.stdout)
-            .trim()
-            .to_owned(),
-    )
+    Ok(listening.got()?.concat())
 }
 
 #[test]
@@ -115,17 +101,7 @@ fn a_topic_outside_the_profile_is_refused_and_recorded() -> Result<()> {
         gateway.enrol("probe", "hall")?,
     );
     let topic = "probe/hall/report";
-    let mut listen = hall.mosquitto(
-        "mosquitto_sub",
-        "mqttv5",
-        &["-q", "1", "-t", topic, "-C", "1", "-W", "4"],
-    );
-    let listening = listen
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    pause(Duration::from_millis(700));
+    let listening = hall.listens("mqttv5", &["-q", "1", "-t", topic, "-C", "1", "-W", "4"])?;
     let output = porch.publish("mqttv5", "1", topic, "as if from hall")?;
     // MQTT 5 §3.4.2.1: 0x87.
     assert!(
@@ -133,8 +109,7 @@ fn a_topic_outside_the_profile_is_refused_and_recorded() -> Result<()> {
         "{}",
         text(&output)
     );
-    let got = listening.wait_with_output()?;
-    assert!(got.stdout.is_empty(), "it was delivered: {}", text(&got));
+    assert_eq!(listening.got()?, [""; 0], "it was delivered");
     gateway.event("the refusal", |event| {
         let event = event.to_string();
         event.contains("porch") && event.contains(topic) && event.contains("comms")
@@ -232,7 +207,7 @@ fn telemetry_arrives_in_the_vault_treated() -> Result<()> {
         r#"{"device":"porch","celsius":21.5,"owner-email":"ada@example.org","extra":"unnamed"}"#;
     let output = device.publish("mqttv5", "1", "probe/porch/reading", reading)?;
     assert!(output.status.success(), "{}", text(&output));
-    let stored = stockade_e2e::tools::eventually("the record", Duration::from_secs(5), || {
+    let stored = stockade_e2e::tools::eventually("the record", Duration::from_secs(20), || {
         let text = gateway.cli(&[
             "--json",
             "vault",
@@ -252,7 +227,7 @@ fn telemetry_arrives_in_the_vault_treated() -> Result<()> {
     let exported = gateway.cli(&["vault", "export", "porch"])?;
     assert_eq!(exported.lines().count(), 1, "{exported}");
     let erase = ["vault", "erase", "porch", "--reason", "ticket-17"];
-    let refused = finish(&mut gateway.command(&erase), Duration::from_secs(10))?;
+    let refused = finish(&mut gateway.command(&erase), Duration::from_secs(20))?;
     assert!(text(&refused).contains("add --yes"), "{}", text(&refused));
     let erased = gateway.cli(&[&erase[..], &["--yes"]].concat())?;
     for said in [
@@ -357,7 +332,7 @@ fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() 
         "--purpose",
         "operation",
     ];
-    stockade_e2e::tools::eventually("the record", Duration::from_secs(5), || {
+    stockade_e2e::tools::eventually("the record", Duration::from_secs(20), || {
         let text = gateway.cli(&asked)?;
         Ok(text.contains("planted-kept-value").then_some(()))
     })?;

@@ -76,7 +76,7 @@ fn a_wrong_clock_is_named_lets_nobody_in_and_is_forgotten_once_set() -> Result<(
         set(&clock, wrong)?;
         let mut command = gateway.command(&["up", "--config", &config]);
         with_clock(&mut command, &library, &clock);
-        let output = finish(&mut command, Duration::from_secs(10))?;
+        let output = finish(&mut command, Duration::from_secs(30))?;
         let said = text(&output);
         ensure!(output.status.code() == Some(2), "{wrong}: {said}");
         ensure!(said.contains(words), "{wrong}: {said}");

@@ -62,7 +62,7 @@ fn what_was_acknowledged_survives_fifty_kills_and_nothing_at_qos_2_comes_twice()
 
     let mut random = Random(u64::from(seed) | 1);
     for round in 0..ROUNDS {
-        pause(Duration::from_millis(100 + random.below(900)));
+        pause(Duration::from_millis(100 + random.below(500)));
         gateway.kill()?;
         gateway.up()?;
         set_port(&stage, &gateway)?;

@@ -60,6 +60,15 @@ enum Fate {
 }
 
 fn publish(connection: &mut Connection, five: Five, number: u16) -> Fate {
+    publish_within(Duration::from_secs(20), connection, five, number)
+}
+
+fn publish_within(
+    patience: Duration,
+    connection: &mut Connection,
+    five: Five,
+    number: u16,
+) -> Fate {
     let mut packet = Vec::new();
     // More than what may be left of the file's last page.
     let payload = number.to_be_bytes().repeat(2_000);
@@ -73,7 +82,7 @@ fn publish(connection: &mut Connection, five: Five, number: u16) -> Fate {
     if connection.send(&packet).is_err() {
         return Fate::Closed;
     }
-    match connection.packet(Duration::from_secs(2)) {
+    match connection.packet(patience) {
         Err(_) => Fate::Closed,
         Ok(None) => Fate::Silence,
         Ok(Some((_, body))) => match body.get(2) {
@@ -114,7 +123,7 @@ fn a_full_disk_means_refusing_and_room_means_going_on() -> Result<()> {
 
     let ballast = disk.fill()?;
     // The one that meets the end of the disk waits for room; those after it are told.
-    let met = publish(&mut first, Five(true), 2);
+    let met = publish_within(Duration::from_secs(2), &mut first, Five(true), 2);
     ensure!(
         met == Fate::Silence || met == Fate::Refused(0x97),
         "{met:?}"
@@ -134,15 +143,15 @@ fn a_full_disk_means_refusing_and_room_means_going_on() -> Result<()> {
     })?;
     let refused = finish(
         &mut gateway.command(&["device", "add", "--model", "probe", "late"]),
-        Duration::from_secs(10),
+        Duration::from_secs(30),
     )?;
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(!gateway.cli(&["device", "list"])?.contains("late"));
     rights_are_taken_all_the_same(&gateway)?;
 
     fs_err::remove_file(ballast)?;
-    eventually("it goes on by itself", Duration::from_secs(10), || {
-        let fate = publish(&mut new, Five(true), 5);
+    eventually("it goes on by itself", Duration::from_secs(30), || {
+        let fate = publish_within(Duration::from_secs(2), &mut new, Five(true), 5);
         Ok((fate == Fate::Acknowledged).then_some(()))
     })?;
     gateway.event("the registry is written", |event| {
@@ -171,7 +180,7 @@ fn a_full_disk_means_refusing_and_room_means_going_on() -> Result<()> {
 /// In memory at once, and written as soon as that can be.
 fn rights_are_taken_all_the_same(gateway: &Gateway) -> Result<()> {
     let revoke = ["device", "revoke", "yard"];
-    let unwritten = finish(&mut gateway.command(&revoke), Duration::from_secs(10))?;
+    let unwritten = finish(&mut gateway.command(&revoke), Duration::from_secs(30))?;
     assert_eq!(unwritten.status.code(), Some(2), "{}", text(&unwritten));
     assert_eq!(gateway.state("yard")?, "revoked");
     gateway
@@ -189,7 +198,7 @@ fn it_is_said_at_the_start_too(mut gateway: Gateway, disk: &SmallDisk) -> Result
     let config = gateway.folder().join("stockade.toml").display().to_string();
     let output = finish(
         &mut gateway.command(&["up", "--config", &config]),
-        Duration::from_secs(10),
+        Duration::from_secs(30),
     )?;
     assert!(
         text(&output).contains("room") || text(&output).contains("full"),
@@ -207,7 +216,7 @@ fn is_refused(gateway: &Gateway, what: &str, words: &[&str]) -> Result<()> {
     let config = gateway.folder().join("stockade.toml").display().to_string();
     let output = finish(
         &mut gateway.command(&["up", "--config", &config]),
-        Duration::from_secs(10),
+        Duration::from_secs(30),
     )?;
     let said = text(&output);
     ensure!(output.status.code() == Some(2), "{what}: {said}");

@@ -64,7 +64,7 @@ fn met(gateway: &Gateway, asked: &Device, asker: &Device) -> Result<String> {
         .stdout(fs_err::File::create(gateway.folder().join("server.log"))?.into_file())
         .spawn()?;
     let said = || fs_err::read_to_string(gateway.folder().join("server.log"));
-    let port = eventually("openssl listens", Duration::from_secs(10), || {
+    let port = eventually("openssl listens", Duration::from_secs(20), || {
         let said = said()?;
         let line = said.lines().find_map(|line| line.strip_prefix("ACCEPT "));
         Ok(line
@@ -84,7 +84,7 @@ fn met(gateway: &Gateway, asked: &Device, asker: &Device) -> Result<String> {
     let mut words = client.stdin.take().context("no input")?;
     words.write_all(b"may I?\nQ\n")?;
     let end = "-----END CERTIFICATE-----\n";
-    let pem = eventually("the peer's certificate", Duration::from_secs(10), || {
+    let pem = eventually("the peer's certificate", Duration::from_secs(20), || {
         let said = said()?;
         let from = said.find("-----BEGIN CERTIFICATE-----");
         let to = said.find(end).map(|at| at + end.len());

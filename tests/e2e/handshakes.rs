@@ -19,7 +19,7 @@ fn client(device: &Device, arguments: &str) -> Result<String> {
     let mut shell = Command::new("sh");
     Ok(text(&finish(
         shell.args(["-c", &script]),
-        Duration::from_secs(10),
+        Duration::from_secs(20),
     )?))
 }
 

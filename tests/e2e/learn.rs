@@ -104,7 +104,7 @@ fn a_live_interface_and_a_capture_of_it_teach_the_same() -> Result<()> {
     let live = listening(&mut live, "watching")?;
     talk(&lamp, &lan)?;
     // Frames are handed over in a moment; then Ctrl-C ends it with what was seen.
-    stockade_e2e::tools::pause(Duration::from_millis(700));
+    stockade_e2e::tools::pause(Duration::from_millis(1_500));
     signal("INT", live.id())?;
     let output = live.wait_with_output()?;
     ensure!(output.status.success(), "it ended with {}", output.status);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use stockade_e2e::Gateway;
-use stockade_e2e::tools::{finish, root, stockade, succeed, text, without};
+use stockade_e2e::tools::{eventually, finish, root, stockade, succeed, text, without};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -365,14 +365,14 @@ fn the_log_can_have_a_line_of_json_for_every_event() -> Result<()> {
     let event = gateway.event("the refusal", |event| {
         event["outcome"] == "refused" && event["device"] == "porch"
     })?;
-    let said = gateway.said();
-    let lines = said
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines
-        .filter(|line| line["target"] == "stockade::events")
-        .find(|line| line["fields"]["seq"] == event["seq"])
-        .context("no line in the log")?;
+    let line = eventually("a line in the log", PATIENCE, || {
+        let said = gateway.said();
+        let lines = said
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut lines = lines.filter(|line| line["target"] == "stockade::events");
+        Ok(lines.find(|line| line["fields"]["seq"] == event["seq"]))
+    })?;
     let fields = &line["fields"];
     for (name, same) in [
         ("outcome", "outcome"),

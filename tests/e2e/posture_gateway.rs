@@ -19,6 +19,8 @@ use stockade_e2e::tools::{eventually, finish, pause, succeed, text, without};
 use stockade_e2e::{Device, Gateway};
 use stockade_profile::VerifyingKey;
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn tools_are_missing() -> bool {
     without(&["openssl", "curl", "mosquitto_pub", "mosquitto_sub"])
 }
@@ -124,7 +126,7 @@ fn forged_foreign_and_replayed_evidence_is_refused_and_told() -> Result<()> {
     );
     let first = signed(&evidence(&porch, 1, false, None), &porch, &porch)?;
     says(&porch, &first)?;
-    eventually("the posture shows", Duration::from_secs(5), || {
+    eventually("the posture shows", PATIENCE, || {
         let shown = gateway
             .json(&["device", "posture", "porch"])
             .unwrap_or_default();
@@ -173,7 +175,7 @@ fn a_gateway_killed_while_it_judges_quarantines_all_the_same_and_fresh_evidence_
         port: gateway.address("mqtt")?.port(),
         ..porch
     };
-    eventually("the quarantine", Duration::from_secs(10), || {
+    eventually("the quarantine", PATIENCE, || {
         Ok((gateway.state("porch")? == "quarantined").then_some(()))
     })?;
     let shown = gateway.cli(&["device", "show", "porch"])?;
@@ -215,7 +217,7 @@ fn a_gateway_killed_while_it_judges_quarantines_all_the_same_and_fresh_evidence_
     let mut answer = evidence(&porch, 3, false, Some(nonce));
     answer.done = command.number;
     says(&porch, &signed(&answer, &porch, &porch)?)?;
-    eventually("the release", Duration::from_secs(10), || {
+    eventually("the release", PATIENCE, || {
         Ok((gateway.state("porch")? == "active").then_some(()))
     })?;
     let shown: Value = gateway.json(&["device", "posture", "porch"])?;

@@ -56,7 +56,7 @@ fn a_roll_out_survives_its_gateway_halts_by_itself_and_goes_on_when_told() -> Re
         fleet.push(device);
     }
     let heard = |gateway: &Gateway| {
-        eventually("evidence of all", Duration::from_secs(10), || {
+        eventually("evidence of all", Duration::from_secs(30), || {
             let all = ["d1", "d2", "d3"].into_iter().all(|id| {
                 gateway
                     .json(&["device", "posture", id])
@@ -90,7 +90,7 @@ fn a_roll_out_survives_its_gateway_halts_by_itself_and_goes_on_when_told() -> Re
         }
         Ok(told)
     };
-    let first = eventually("somebody is told", Duration::from_secs(15), || {
+    let first = eventually("somebody is told", Duration::from_secs(30), || {
         Ok(told(&gateway)?.first().copied())
     })?;
     ensure!(
@@ -136,7 +136,7 @@ fn a_roll_out_survives_its_gateway_halts_by_itself_and_goes_on_when_told() -> Re
     // It shows how it stands since then.
     runs(&fleet[first], 4, 12, false)?;
     let others: Vec<usize> = (0..3).filter(|it| *it != first).collect();
-    eventually("the others are told", Duration::from_secs(20), || {
+    eventually("the others are told", Duration::from_secs(30), || {
         Ok((told(&gateway)? == others).then_some(()))
     })?;
     for it in others {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +17,7 @@ use stockade_e2e::{Device, Gateway};
 use stockade_load::wire::{self, Five};
 
 /// What an honest device may wait: a second for a slot, and a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More memory than this would mean that somebody can make us keep things.
 const MEMORY: u64 = 200 << 20;
 
@@ -73,7 +74,7 @@ fn an_honest_device_connects(device: &Device, when: &str) -> Result<()> {
 
 fn the_console_answers(gateway: &Gateway, when: &str) -> Result<()> {
     let url = format!("https://{}/login", gateway.address("console")?);
-    let asked = ["--silent", "--insecure", "--max-time", "3", "--fail", &url];
+    let asked = ["--silent", "--insecure", "--max-time", "10", "--fail", &url];
     let page = succeed(Command::new("curl").args(asked)).with_context(|| when.to_owned())?;
     ensure!(page.contains("password"), "{when}: {page}");
     Ok(())
@@ -201,7 +202,7 @@ fn a_byte_a_second_is_not_borne_for_long() -> Result<()> {
             .map_err(|_| anyhow::anyhow!("a thread panicked"))?;
         let (face, took) = joined?;
         assert!(
-            took < Duration::from_secs(14),
+            took < Duration::from_secs(20),
             "{face} bore it for {took:?}"
         );
     }
@@ -253,8 +254,9 @@ fn requests_too_large_are_refused_without_being_kept() -> Result<()> {
 }
 
 /// Is the device at this address: connects, pings, and connects again when it is cut off.
-fn live_at(source: Ipv4Addr, device: &Device, until: Instant) {
-    while Instant::now() < until {
+fn live_at(source: Ipv4Addr, device: &Device, over: &AtomicBool) {
+    let over = || over.load(Ordering::Relaxed);
+    while !over() {
         let Ok(tcp) = connect_from(source, device.port) else {
             return;
         };
@@ -265,7 +267,7 @@ fn live_at(source: Ipv4Addr, device: &Device, until: Instant) {
             continue;
         };
         // A PINGREQ (§3.12), until it is displaced.
-        while Instant::now() < until
+        while !over()
             && connection.send(&[0xC0, 0x00]).is_ok()
             && connection
                 .packet(Duration::from_millis(50))
@@ -291,19 +293,25 @@ fn a_cloned_key_is_an_alarm_and_a_roaming_device_is_not() -> Result<()> {
     assert_eq!(gateway.state("roaming")?, "active");
 
     let cloned = gateway.enrol("probe", "cloned")?;
-    let until = Instant::now() + Duration::from_secs(8);
+    let over = Arc::new(AtomicBool::new(false));
     let places = [2, 3].map(|last| {
-        let device = cloned.clone();
-        std::thread::spawn(move || live_at(Ipv4Addr::new(127, 0, 0, last), &device, until))
+        let (device, over) = (cloned.clone(), Arc::clone(&over));
+        std::thread::spawn(move || live_at(Ipv4Addr::new(127, 0, 0, last), &device, &over))
     });
-    gateway.event("an alarm for the cloned key", |event| {
+    let alarm = gateway.event("an alarm for the cloned key", |event| {
         event["outcome"] == "alarm"
             && event["device"] == "cloned"
             && event["reason"].to_string().contains("cloned key")
-    })?;
-    eventually("quarantine", PATIENCE, || {
-        Ok((gateway.state("cloned")? == "quarantined").then_some(()))
-    })?;
+    });
+    let quarantined = alarm.and_then(|_| {
+        eventually("quarantine", PATIENCE, || {
+            Ok((gateway.state("cloned")? == "quarantined").then_some(()))
+        })
+    });
+    // They quarrel on for a while, of which nothing more must be told.
+    pause(Duration::from_secs(3));
+    over.store(true, Ordering::Relaxed);
+    quarantined?;
     for place in places {
         place
             .join()

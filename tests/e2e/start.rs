@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use stockade_e2e::Gateway;
-use stockade_e2e::tools::{finish, text, without};
+use stockade_e2e::tools::{eventually, finish, text, without};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -157,8 +157,11 @@ fn a_port_in_use_leaves_nothing_half_started_and_no_password_unseen() -> Result<
         assert!(!said.contains("one-time password"), "{said}");
         // The first start that succeeds is the first start.
         gateway.up()?;
-        let said = gateway.said();
-        assert!(said.contains("one-time password"), "{face}: {said}");
+        eventually("its first password", PATIENCE, || {
+            let said = gateway.said();
+            Ok(said.contains("one-time password").then_some(()))
+        })
+        .with_context(|| face)?;
         gateway.stop()?;
     }
     Ok(())

@@ -168,7 +168,7 @@ fn the_reference_client_refuses_what_was_changed_or_signed_by_too_few() -> Resul
     let mut status = Command::new(stockade()?);
     let status = finish(
         status.args(["update", "status"]).arg(world.maker()),
-        Duration::from_secs(10),
+        Duration::from_secs(30),
     )?;
     ensure!(
         status.status.code() == Some(1) && text(&status).contains("too few"),

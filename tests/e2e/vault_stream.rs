@@ -92,7 +92,7 @@ fn rows_of_real_devices_leave_within_the_delay_and_over_a_kill_with_the_same_oth
         .map(|number| gateway.enrol("meter", &format!("meter-{number}")))
         .collect::<Result<Vec<_>>>()?;
     round(&devices)?;
-    eventually("a data set", Duration::from_secs(10), || {
+    eventually("a data set", Duration::from_secs(30), || {
         let on = gateway.cli(&["vault", "stream", "on", "power"]);
         Ok(on.ok().filter(|said| said.contains("is on")))
     })?;
@@ -104,7 +104,7 @@ fn rows_of_real_devices_leave_within_the_delay_and_over_a_kill_with_the_same_oth
     // The clock of a row runs from when the vault has it.
     let took = sent.elapsed();
     ensure!(
-        took <= DELAY + all_sent + Duration::from_secs(2),
+        took <= DELAY + all_sent + Duration::from_secs(5),
         "{took:?}"
     );
     ensure!(took >= DELAY / 2, "nothing left at once: {took:?}");

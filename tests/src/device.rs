@@ -1,7 +1,8 @@
 //! A device with no agent: openssl makes its key, curl enrols it.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -227,6 +228,28 @@ impl Device {
         command
     }
 
+    /// `mosquitto_sub` as this device, once its subscription was answered. What comes is printed a line each, behind [`GOT`].
+    pub fn listens(&self, version: &str, arguments: &[&str]) -> Result<Listening> {
+        let plain = self.mosquitto("mosquitto_sub", version, arguments);
+        // By itself it keeps what it prints into a pipe until there is much of it.
+        let mut command = Command::new("stdbuf");
+        command
+            .arg("-oL")
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .args(["-d", "-F", &format!("{GOT}%p")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().context("cannot run mosquitto_sub")?;
+        let mut said = BufReader::new(child.stdout.take().context("no output")?);
+        let mut all = String::new();
+        while !all.contains("Subscribed (") {
+            ensure!(said.read_line(&mut all)? > 0, "it never listened: {all}");
+        }
+        Ok(Listening { child, said })
+    }
+
     /// Publishes with mosquitto; what came of it.
     pub fn publish(&self, version: &str, qos: &str, topic: &str, message: &str) -> Result<Output> {
         let arguments = ["-d", "-q", qos, "-t", topic, "-m", message];
@@ -234,6 +257,27 @@ impl Device {
             &mut self.mosquitto("mosquitto_pub", version, &arguments),
             Duration::from_secs(15),
         )
+    }
+}
+
+/// Before each message that [`Device::listens`] prints.
+const GOT: &str = "got: ";
+
+/// A client that listens.
+#[derive(Debug)]
+pub struct Listening {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Listening {
+    /// The messages that came until it ended by itself.
+    pub fn got(mut self) -> Result<Vec<String>> {
+        let mut said = String::new();
+        self.said.read_to_string(&mut said)?;
+        self.child.wait()?;
+        let messages = said.lines().filter_map(|line| line.strip_prefix(GOT));
+        Ok(messages.map(str::to_owned).collect())
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::device::Device;
 use crate::tools::{self, eventually, succeed};
 
-/// How long `up` may take to answer, on a busy machine, in a debug build.
+/// How long it may take to start, to stop and to tell an event, on a busy machine, in a debug build.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `stockade up` on a data directory of its own; stopped when dropped.
@@ -226,7 +226,7 @@ impl Gateway {
 
     /// Waits for an event whose JSON satisfies `wanted`.
     pub fn event(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        eventually(what, Duration::from_secs(5), || {
+        eventually(what, PATIENCE, || {
             let events = self.json(&["events", "--limit", "1000"])?;
             let list = events
                 .as_array()
@@ -252,9 +252,7 @@ impl Gateway {
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             tools::signal("INT", child.id())?;
-            let status = eventually("stockade stops", Duration::from_secs(15), || {
-                Ok(child.try_wait()?)
-            });
+            let status = eventually("stockade stops", PATIENCE, || Ok(child.try_wait()?));
             if status.is_err() {
                 child.kill()?;
                 child.wait()?;

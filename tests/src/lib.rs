@@ -8,5 +8,5 @@ pub mod session;
 pub mod tools;
 pub mod vmlab;
 
-pub use device::Device;
+pub use device::{Device, Listening};
 pub use gateway::Gateway;

@@ -329,7 +329,7 @@ fn seen(watch: &mut Watch, ground: &Ground, what: &str) -> Blocked {
 /// Whether the other end still answers: it sends back what it gets.
 fn lives(mut flow: &TcpStream) -> bool {
     flow.write_all(b"x").expect("buffered");
-    let wait = Some(Duration::from_millis(500));
+    let wait = Some(Duration::from_millis(1_500));
     flow.set_read_timeout(wait).expect("a timeout");
     flow.read(&mut [0]).is_ok()
 }
@@ -337,7 +337,7 @@ fn lives(mut flow: &TcpStream) -> bool {
 /// Whether a byte gets through within a moment.
 fn passes((client, server): &mut (TcpStream, TcpStream)) -> bool {
     client.write_all(b"x").expect("buffered");
-    let wait = Some(Duration::from_millis(500));
+    let wait = Some(Duration::from_millis(1_500));
     server.set_read_timeout(wait).expect("a timeout");
     server.read(&mut [0]).is_ok()
 }

@@ -247,7 +247,7 @@ fn debian() -> Result<Option<PathBuf>> {
     command
         .arg(part.path().join("root"))
         .arg("http://deb.debian.org/debian");
-    let made = finish(&mut command, Duration::from_secs(150))?;
+    let made = finish(&mut command, Duration::from_mins(5))?;
     if !made.status.success() {
         say("skipped: debootstrap can not lay down a Debian to boot");
         return Ok(None);

@@ -178,7 +178,7 @@ impl Lan {
             .spawn()
             .context("cannot start the guard")?;
         self.guard = Some(guard);
-        let started = eventually("the guard answers", Duration::from_secs(20), || {
+        let started = eventually("the guard answers", Duration::from_secs(30), || {
             if let Some(guard) = &mut self.guard {
                 ensure!(guard.try_wait()?.is_none(), "the guard ended");
             }
@@ -203,7 +203,7 @@ impl Lan {
     /// The guard ended by itself.
     pub(crate) fn guard_ended(&mut self) -> Result<()> {
         let mut guard = self.guard.take().context("there is no guard")?;
-        eventually("the guard ends", Duration::from_secs(10), || {
+        eventually("the guard ends", Duration::from_secs(20), || {
             Ok(guard.try_wait()?.map(drop))
         })
     }
@@ -282,7 +282,7 @@ impl Lan {
         let wanted = address.to_string();
         eventually(
             "the guard knows the address",
-            Duration::from_secs(5),
+            Duration::from_secs(20),
             || {
                 let device = self.json(&["guard", "show", &mac(number)]);
                 let device = device.unwrap_or_default();
@@ -297,7 +297,7 @@ impl Lan {
 
     /// What the guard told of a device.
     pub(crate) fn told(&self, number: u8, what: &str) -> Result<()> {
-        eventually(what, Duration::from_secs(10), || {
+        eventually(what, Duration::from_secs(20), || {
             let events = self.json(&["guard", "events", "--limit", "1000"])?;
             let events = events["events"].as_array().cloned().unwrap_or_default();
             let found = events.iter().any(|event| {
@@ -359,7 +359,7 @@ pub(crate) fn echo(at: &str) -> Result<()> {
 /// Whether a connection still carries bytes there and back.
 pub(crate) fn carries(stream: &mut TcpStream) -> bool {
     let mut back = [0; 4];
-    let limit = Some(Duration::from_millis(700));
+    let limit = Some(Duration::from_secs(2));
     stream.set_read_timeout(limit).is_ok()
         && stream.write_all(b"ping").is_ok()
         && stream.read_exact(&mut back).is_ok()
@@ -369,7 +369,7 @@ pub(crate) fn carries(stream: &mut TcpStream) -> bool {
 /// Asks a name server for an address, from where the calling thread is.
 pub(crate) fn resolves(server: &str, name: &str) -> Result<Option<Ipv4Addr>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         question.push(u8::try_from(label.len())?);
@@ -413,7 +413,7 @@ pub(crate) fn https(lan: &Lan, name: &str, folder: &Path) -> Result<Served> {
         .spawn()
         .context("cannot start the https server")?;
     let served = Served(child);
-    eventually("the https server listens", Duration::from_secs(10), || {
+    eventually("the https server listens", Duration::from_secs(20), || {
         Ok(TcpStream::connect((CLOUD, 443)).ok().map(drop))
     })?;
     Ok(served)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use stockade_e2e::netlab::space::{Space, ip, run, sysctl};
-use stockade_e2e::tools::{finish, pause, text};
+use stockade_e2e::tools::{eventually, finish, text};
 use stockade_host::firewall::{Applied, Firewall, How, Wanted};
 use stockade_host::netlink::flows::{Ends, Flow, Flows};
 use stockade_host::surroundings::Told;
@@ -163,7 +163,11 @@ impl Lab {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        pause(SOON);
+        self.at(true, || {
+            eventually("it listens", Duration::from_secs(20), || {
+                Ok(TcpStream::connect((LAN.device, 61_999)).ok())
+            })
+        })?;
         Ok(child)
     }
 
@@ -176,7 +180,7 @@ impl Lab {
         }
         command.args(arguments);
         self.at(true, || {
-            Ok(text(&finish(&mut command, Duration::from_secs(10))?))
+            Ok(text(&finish(&mut command, Duration::from_secs(20))?))
         })
     }
 
@@ -187,7 +191,7 @@ impl Lab {
             "-s",
             "-i",
             "-m",
-            "2",
+            "10",
             "-X",
             "SUBSCRIBE",
             "-H",
@@ -197,7 +201,7 @@ impl Lab {
         command.arg(format!("CALLBACK: <{callback}>"));
         command.arg(format!("http://{}:{port}/evt/IPConn", LAN.device));
         self.at(true, || {
-            let said = text(&finish(&mut command, Duration::from_secs(5))?);
+            let said = text(&finish(&mut command, Duration::from_secs(20))?);
             Ok(said.lines().next().unwrap_or_default().to_owned())
         })
     }
@@ -244,7 +248,7 @@ impl Lab {
         let user = user.to_string();
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         command.args(["timeout", "1", "bash", "-c", &script]);
-        Ok(finish(&mut command, Duration::from_secs(3))?
+        Ok(finish(&mut command, Duration::from_secs(20))?
             .status
             .success())
     }

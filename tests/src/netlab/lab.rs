@@ -122,7 +122,7 @@ impl Lab {
             transport: super::packet::Transport::Other(253),
             number: u32::MAX,
         };
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
             self.lan.put(&probe)?;
             if self
@@ -176,7 +176,8 @@ impl Lab {
             }
             self.listen(&mut seen)?;
         }
-        seen.extend(self.settle(Duration::from_millis(20))?);
+        // What is on its way waits for the kernel's own threads, on a busy machine.
+        seen.extend(self.settle(Duration::from_millis(100))?);
         Ok(seen)
     }
 

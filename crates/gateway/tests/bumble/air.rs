@@ -17,8 +17,13 @@ impl Air {
     /// None, and a line that says so, where Bumble is not installed. The controller is at a TCP port, or at the end of a line of this name.
     pub(crate) fn new(terminal: Option<&Path>) -> Option<Self> {
         let program = std::env::current_exe().ok()?;
-        let python = program.ancestors().nth(3)?.join("test-venv/bin/python");
-        let has = Command::new(&python).args(["-c", "import bumble"]).status();
+        let target = program.ancestors().nth(3)?;
+        let python = target.join("test-venv/bin/python");
+        let libraries = target.join("labs/python-link-peers-1");
+        let has = Command::new(&python)
+            .env("PYTHONPATH", &libraries)
+            .args(["-c", "import bumble"])
+            .status();
         if !has.is_ok_and(|status| status.success()) {
             let line = "[stockade-e2e] skipped: no Bumble (`cargo xtask test` installs it)";
             drop(writeln!(std::io::stdout(), "{line}"));
@@ -29,6 +34,7 @@ impl Air {
             "/../../tests/clients/ble_world.py"
         );
         let mut child = Command::new(python)
+            .env("PYTHONPATH", libraries)
             .arg(world)
             .args(terminal)
             .stdin(Stdio::piped())

@@ -52,6 +52,7 @@ struct RefusedFor {
     place: Option<String>,
     message: String,
 }
+    help: Option<String>,
 
 impl Refusal {
     fn told(self) -> String {
@@ -64,6 +65,10 @@ impl Refusal {
                 told.push_str(": ");
                 told.push_str(&fault.message);
             }
+                if let Some(help) = fault.help {
+                    told.push_str("\n    help: ");
+                    told.push_str(&help);
+                }
         }
         if let Some(help) = self.help {
             told.push_str("\n  help: ");
@@ -297,7 +302,7 @@ mod tests {
         );
         assert_eq!(
             format!("{:#}", told.unwrap_err()),
-            "1 fault\n  3:7: no\n  help: h"
+            "1 fault\n  3:7: no\n    help: yes\n  help: h"
         );
         let told = answer(
             StatusCode::UNPROCESSABLE_ENTITY,

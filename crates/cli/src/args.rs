@@ -131,6 +131,9 @@ pub(crate) enum Device {
         model: String,
         /// A name for this device: a-z, 0-9, `.`, `_`, `-`
         id: String,
+        /// Add it although what its profile says of its data is known to fail; that is an event
+        #[arg(long)]
+        allow_policy_findings: bool,
         #[command(flatten)]
         constrained: constrained::Constrained,
     },
@@ -246,10 +249,13 @@ pub(crate) enum Profile {
     ToMud(mud::ToMud),
     /// Make a profile of what a device was seen to do, in captures or on an interface
     Learn(learn::Learn),
-    /// Give the running gateway a profile; an older version is refused
+    /// Give the running gateway a profile; an older version is refused, and one whose data `vault policy check` refuses
     Install {
         /// A profile in TOML, or a signed one
         file: PathBuf,
+        /// Install it although what it says of its data is known to fail; that is an event
+        #[arg(long)]
+        allow_policy_findings: bool,
     },
     /// The models the running gateway knows
     List,

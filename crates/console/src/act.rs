@@ -3,11 +3,12 @@
 use serde::Serialize;
 use stockade_gateway::name::{DeviceId, DeviceName};
 use stockade_gateway::registry::{AddError, ChangeError, EnrolmentCode, InstallError};
-use stockade_profile::{Fault, PolicySeverity, Profile};
+use stockade_profile::{Fault, Profile};
 
+use crate::findings::{self, Findings};
 use crate::http::Problem;
 use crate::posture;
-use crate::state::{Command, Shared};
+use crate::state::{App, Command, Shared};
 
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
@@ -181,8 +182,13 @@ pub(crate) struct Added {
     pub(crate) code: EnrolmentCode,
 }
 
-/// Adds a device.
-pub(crate) async fn add(app: &Shared, model: &str, id: &str) -> Result<Added, Problem> {
+/// Adds a device; one whose data would be kept against the policy's check, only if the operator says so.
+pub(crate) async fn add(
+    app: &Shared,
+    model: &str,
+    id: &str,
+    findings: Findings,
+) -> Result<Added, Problem> {
     let name = DeviceName::new(model, id.trim()).map_err(|error| {
         Problem::bad(
             error.to_string(),
@@ -191,11 +197,34 @@ pub(crate) async fn add(app: &Shared, model: &str, id: &str) -> Result<Added, Pr
     })?;
     let now = app.now();
     app.blocking(move |app| {
+        let passed = may_add(app, &name, findings)?;
         let code = app.state.registry.add(&name, now).map_err(add_problem)?;
         tracing::info!(device = %name, "console: the operator added a device");
+        was_added(app, &name, passed);
         Ok(Added { code })
     })
     .await
+}
+
+/// That the policy of the device's profile holds, or the operator's word. A model without a profile is the registry's to refuse.
+pub(crate) fn may_add(
+    app: &App,
+    name: &DeviceName,
+    findings: Findings,
+) -> Result<Option<findings::Passed>, Problem> {
+    let Some(profile) = app.state.registry.profile(&name.model) else {
+        return Ok(None);
+    };
+    findings::check(&profile, findings)
+        .map(Some)
+        .map_err(|found| findings::not_added(name.model.as_str(), &found))
+}
+
+/// Tells of a device that was added against the policy's check.
+pub(crate) fn was_added(app: &App, name: &DeviceName, passed: Option<findings::Passed>) {
+    if let Some(passed) = passed {
+        passed.tell(app, Some(name.id.as_str()), &format!("{name} was added"));
+    }
 }
 
 /// A profile that was installed, or was there already.
@@ -204,7 +233,7 @@ pub(crate) struct InstalledProfile {
     pub(crate) model: String,
     pub(crate) version: u64,
     pub(crate) changed: bool,
-    /// What `vault policy check` refuses in it: it is the maker's to mend, so the devices are served all the same.
+    /// What `vault policy check` refuses in it: the operator said that it is installed all the same.
     pub(crate) policy: Vec<FaultView>,
 }
 
@@ -231,6 +260,8 @@ impl From<&Fault> for FaultView {
 #[derive(Debug)]
 pub(crate) enum NotInstalled {
     Faults(Vec<FaultView>),
+    /// It is sound, and what it says of its data is known to fail.
+    Policy(Vec<FaultView>),
     Problem(Problem),
 }
 
@@ -238,12 +269,13 @@ pub(crate) enum NotInstalled {
 pub(crate) async fn install_text(
     app: &Shared,
     source: String,
+    findings: Findings,
 ) -> Result<InstalledProfile, NotInstalled> {
     let parsed = app
         .blocking(move |_app| Ok(stockade_profile::parse(&source)))
         .await;
     match parsed.map_err(NotInstalled::Problem)? {
-        Ok(profile) => install(app, profile).await,
+        Ok(profile) => install(app, profile, findings).await,
         Err(faults) => Err(NotInstalled::Faults(
             faults.iter().map(FaultView::from).collect(),
         )),
@@ -254,6 +286,7 @@ pub(crate) async fn install_text(
 pub(crate) async fn install_signed(
     app: &Shared,
     bytes: Vec<u8>,
+    findings: Findings,
 ) -> Result<InstalledProfile, NotInstalled> {
     if app.state.signers.is_empty() {
         return Err(NotInstalled::Problem(Problem::conflict(
@@ -267,34 +300,23 @@ pub(crate) async fn install_signed(
             "`stockade profile verify` says more of the signature",
         ))
     })?;
-    install(app, verified.into_profile()).await
+    install(app, verified.into_profile(), findings).await
 }
 
-async fn install(app: &Shared, profile: Profile) -> Result<InstalledProfile, NotInstalled> {
+async fn install(
+    app: &Shared,
+    profile: Profile,
+    findings: Findings,
+) -> Result<InstalledProfile, NotInstalled> {
     let (model, version) = (profile.device.model.to_string(), profile.device.version);
-    let policy: Vec<_> = stockade_profile::policy(&profile)
-        .into_iter()
-        .filter(|fault| fault.severity == PolicySeverity::Refused)
-        .map(|fault| FaultView {
-            place: Some(fault.place),
-            message: fault.what,
-            help: Some(fault.instead),
-        })
-        .collect();
+    let passed = findings::check(&profile, findings).map_err(NotInstalled::Policy)?;
     let now = app.now();
     let work = app.blocking(move |app| Ok(app.state.registry.install_profile(profile, now)));
     match work.await.map_err(NotInstalled::Problem)? {
         Ok(installed) => {
             tracing::info!(model, version, "console: the operator installed a profile");
-            if !policy.is_empty() {
-                let faults = policy.len();
-                tracing::warn!(
-                    model,
-                    version,
-                    faults,
-                    "what the profile says of its data is known to fail: see `stockade vault policy check`"
-                );
-            }
+            let what = format!("profile of {model} version {version} was installed");
+            let policy = passed.tell(app, None, &what);
             Ok(InstalledProfile {
                 model,
                 version,

@@ -10,6 +10,7 @@ mod api;
 mod assets;
 mod attestation;
 mod data;
+mod findings;
 mod fleet;
 mod gate;
 mod headers;

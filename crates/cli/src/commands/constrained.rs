@@ -28,18 +28,18 @@ struct Known {
     private: Option<Secret<32>>,
 }
 
-/// Adds the device, writes what was asked for, and answers with its label.
+/// Adds the device as `body` has it, writes what was asked for, and answers with its label.
 pub(crate) async fn add(
     admin: &Admin,
-    model: &str,
-    id: &str,
+    (model, id): (&str, &str),
+    mut body: Value,
     asked: &Constrained,
 ) -> anyhow::Result<Value> {
     let known = key(asked)?;
     let file = asked.new_key.as_deref().or(asked.provision.as_deref());
     // Before the device is there: it would be left without its key.
     let mut file = file.map(private_file).transpose()?;
-    let body = json!({ "model": model, "id": id, "key": hex(&known.thumbprint) });
+    set(&mut body, "key", json!(hex(&known.thumbprint)));
     let added = admin.post("/api/v1/constrained", &body).await;
     let mut answer = match added {
         Ok(answer) => answer,

@@ -21,13 +21,30 @@ pub(crate) async fn run(
         Device::Add {
             model,
             id,
+            allow_policy_findings,
             constrained: asked,
-        } if asked.constrained => (
-            constrained::add(admin, model, id, asked).await?,
-            constrained::text,
-        ),
-        Device::Add { model, id, .. } => {
-            let asked = json!({ "model": model, "id": id });
+        } if asked.constrained => {
+            let named = json!({
+                "model": model,
+                "id": id,
+                "allow-policy-findings": allow_policy_findings,
+            });
+            (
+                constrained::add(admin, (model, id), named, asked).await?,
+                constrained::text,
+            )
+        }
+        Device::Add {
+            model,
+            id,
+            allow_policy_findings,
+            ..
+        } => {
+            let asked = json!({
+                "model": model,
+                "id": id,
+                "allow-policy-findings": allow_policy_findings,
+            });
             (
                 with_id(admin.post("/api/v1/devices", &asked).await?, id),
                 added_text,

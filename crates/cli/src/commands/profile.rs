@@ -28,7 +28,10 @@ pub(crate) async fn run(
         args::Profile::FromMud(asked) => return mud::from(out, json, asked),
         args::Profile::ToMud(asked) => return mud::to(out, json, &read(&asked.file)?, asked),
         args::Profile::Learn(asked) => return profile_learn::run(out, json, asked).await,
-        args::Profile::Install { file } => install(out, admin, file).await?,
+        args::Profile::Install {
+            file,
+            allow_policy_findings,
+        } => install(out, admin, file, *allow_policy_findings).await?,
         args::Profile::List => list(out, admin, json).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -191,7 +194,12 @@ fn verify(out: Out, file: &Path, keys: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
+async fn install(
+    out: Out,
+    admin: &Admin,
+    file: &Path,
+    allow_policy_findings: bool,
+) -> anyhow::Result<()> {
     let bytes = fs_err::read(file)?;
     let kind = match file.extension().and_then(|e| e.to_str()) {
         Some("toml") => {
@@ -202,7 +210,12 @@ async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
         Some("cose") => "application/cose",
         _ => bail!("{} is neither .toml nor .cose", file.display()),
     };
-    let answer = admin.put("/api/v1/profiles", kind, bytes).await?;
+    let path = if allow_policy_findings {
+        "/api/v1/profiles?allow-policy-findings=true"
+    } else {
+        "/api/v1/profiles"
+    };
+    let answer = admin.put(path, kind, bytes).await?;
     out.line(&format!(
         "{} version {} is installed",
         field(&answer, "model"),
@@ -214,14 +227,14 @@ async fn install(out: Out, admin: &Admin, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the vault would be told not to do, if it is: the profile is installed all the same.
+/// What the policy's check refuses, if the operator took it all the same.
 fn warned(answer: &serde_json::Value, file: &Path) -> Option<String> {
     let faults = items(answer, "policy");
     if faults.is_empty() {
         return None;
     }
     let mut lines = vec![
-        "warning: what it says of its data is known to fail. Its devices are served all the same."
+        "warning: what it says of its data is known to fail. It was installed all the same, and an event says so."
             .to_owned(),
     ];
     lines.extend(
@@ -271,12 +284,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_whose_data_is_not_held_is_installed_with_a_warning_and_a_next_step() {
+    fn a_profile_that_was_taken_against_its_policy_is_told_with_a_warning_and_a_next_step() {
         let answer = serde_json::json!({ "policy": [
             { "place": "data.motion.mac", "message": "a hash can be tried", "help": "use = \"pseudonym\"" },
         ]});
         insta::assert_snapshot!(warned(&answer, Path::new("cam.toml")).expect("a warning"), @r"
-        warning: what it says of its data is known to fail. Its devices are served all the same.
+        warning: what it says of its data is known to fail. It was installed all the same, and an event says so.
           data.motion.mac: a hash can be tried
         next: `stockade vault policy check cam.toml` says what to write instead
         ");

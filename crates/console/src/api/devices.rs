@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::models::{WordBody, word_bodies};
 use super::{Body, Named};
 use crate::act::{self, Action};
+use crate::findings::Findings;
 use crate::fleet;
 use crate::http::Problem;
 use crate::posture::{self, Posture};
@@ -197,10 +198,12 @@ pub(super) async fn command(
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct AddBody {
     model: String,
     id: String,
+    #[serde(default)]
+    allow_policy_findings: bool,
 }
 
 #[derive(Serialize)]
@@ -242,7 +245,8 @@ pub(super) async fn add(
     State(app): State<Shared>,
     Body(body): Body<AddBody>,
 ) -> Result<Response, Problem> {
-    let device = act::add(&app, &body.model, &body.id).await?;
+    let findings = Findings::allowed(body.allow_policy_findings);
+    let device = act::add(&app, &body.model, &body.id, findings).await?;
     Ok(added(&app, &device.code))
 }
 

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::Body;
 use crate::act;
+use crate::findings::Findings;
 use crate::http::Problem;
 use crate::state::Shared;
 
@@ -153,12 +154,14 @@ pub(super) async fn revoke(
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ConstrainedBody {
     model: String,
     id: String,
     /// The thumbprint of its key, in hexadecimal.
     key: String,
+    #[serde(default)]
+    allow_policy_findings: bool,
 }
 
 #[derive(Serialize)]
@@ -185,12 +188,15 @@ pub(super) async fn add_constrained(
     })?;
     let name = DeviceName::new(&body.model, &body.id)
         .map_err(|error| Problem::bad(error.to_string(), "choose another name"))?;
+    let findings = Findings::allowed(body.allow_policy_findings);
     let now = app.now();
     app.blocking(move |app| {
         let grants = of(app)?;
+        let passed = act::may_add(app, &name, findings)?;
         let added = app.state.registry.add_constrained(&name, key, now);
         let added = added.map_err(act::add_problem)?;
         tracing::info!(device = %name, "console: the operator added a constrained device");
+        act::was_added(app, &name, passed);
         let answer = ConstrainedAddedBody {
             name: name.to_string(),
             kid: added.kid.to_string(),

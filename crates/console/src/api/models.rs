@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::{Asked, Named};
 use crate::act::{self, FaultView, NotInstalled};
+use crate::findings::Findings;
 use crate::fleet;
 use crate::http::Problem;
 use crate::state::Shared;
@@ -94,7 +95,7 @@ pub(super) struct InstalledBody {
     model: String,
     version: u64,
     changed: bool,
-    /// What `vault policy check` refuses in it.
+    /// What `vault policy check` refuses in it, and the operator took all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     policy: Vec<FaultView>,
 }
@@ -106,8 +107,16 @@ pub(super) struct FaultsBody {
     faults: Vec<FaultView>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct InstallQuery {
+    #[serde(default)]
+    allow_policy_findings: bool,
+}
+
 pub(super) async fn install(
     State(app): State<Shared>,
+    Asked(asked): Asked<InstallQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
     let kind = request
@@ -130,14 +139,15 @@ pub(super) async fn install(
                 "a profile is at most 512 KiB long",
             )
         })?;
+    let findings = Findings::allowed(asked.allow_policy_findings);
     let outcome = match essence.as_str() {
         "text/toml" | "application/toml" => match String::from_utf8(bytes.into()) {
-            Ok(source) => act::install_text(&app, source).await,
+            Ok(source) => act::install_text(&app, source, findings).await,
             Err(_not_text) => {
                 return Err(Problem::bad("the profile is not UTF-8", "save it as UTF-8"));
             }
         },
-        "application/cose" => act::install_signed(&app, bytes.into()).await,
+        "application/cose" => act::install_signed(&app, bytes.into(), findings).await,
         _ => {
             let help = "send text/toml, or application/cose for a signed profile";
             return Err(Problem::new(
@@ -158,6 +168,16 @@ pub(super) async fn install(
             Ok(Json(body).into_response())
         }
         Err(NotInstalled::Problem(problem)) => Err(problem),
+        Err(NotInstalled::Policy(faults)) => {
+            let body = FaultsBody {
+                error: "what the profile says of its data is known to fail; nothing was installed"
+                    .to_owned(),
+                help: "write what is said there, or go on all the same: --allow-policy-findings"
+                    .to_owned(),
+                faults,
+            };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+        }
         Err(NotInstalled::Faults(faults)) => {
             let (error, help) = match faults.as_slice() {
                 // Sound in itself; `profile check` would find nothing.

@@ -1,5 +1,7 @@
 //! Add a device, and show its one-time code once.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
@@ -10,6 +12,7 @@ use stockade_profile::Profile;
 
 use super::{Page, Refused};
 use crate::act;
+use crate::findings::{self, Findings};
 use crate::fleet;
 use crate::http::{Operator, ProtectedForm, html, sentence};
 use crate::state::{Info, Shared};
@@ -21,6 +24,8 @@ pub(crate) struct AddPage {
     pub(crate) shell: Shell,
     pub(crate) csrf: String,
     pub(crate) fault: Option<String>,
+    /// Whether the chosen model's policy is refused, which was said then: the operator may go on all the same.
+    pub(crate) policy: bool,
     pub(crate) models: Vec<Choice>,
     pub(crate) id: String,
 }
@@ -46,10 +51,13 @@ pub(super) struct Wish {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct AddForm {
     model: String,
     id: String,
+    /// A box that was checked.
+    #[serde(default)]
+    allow_policy_findings: String,
 }
 
 fn draw(
@@ -63,6 +71,8 @@ fn draw(
     html(&AddPage {
         shell: operator.shell(app, Nav::Fleet),
         csrf: operator.0.csrf(),
+        policy: fault.is_some()
+            && profile_of(app, model).is_some_and(|profile| !findings::of(&profile).is_empty()),
         fault,
         models: models
             .into_iter()
@@ -86,10 +96,15 @@ pub(super) async fn submit(
     form: ProtectedForm,
 ) -> Page {
     let shell = operator.shell(&app, Nav::Fleet);
-    let AddForm { model, id } = form
+    let AddForm {
+        model,
+        id,
+        allow_policy_findings,
+    } = form
         .open(&operator.0)
         .map_err(|p| Refused::new(p, &shell))?;
-    let added = match act::add(&app, &model, &id).await {
+    let findings = Findings::allowed(!allow_policy_findings.is_empty());
+    let added = match act::add(&app, &model, &id, findings).await {
         Ok(added) => added,
         Err(problem) => {
             let fault = format!("{} {}", sentence(&problem.error), sentence(&problem.help));
@@ -106,6 +121,11 @@ pub(super) async fn submit(
     Ok(show_code(&app, shell, &model, id.trim(), &added.code))
 }
 
+fn profile_of(app: &Shared, model: &str) -> Option<Arc<Profile>> {
+    let model = ModelName::new(model).ok()?;
+    app.state.registry.profile(&model)
+}
+
 /// The page that shows a code once.
 pub(super) fn show_code(
     app: &Shared,
@@ -115,9 +135,7 @@ pub(super) fn show_code(
     code: &EnrolmentCode,
 ) -> Response {
     let info = &app.state.info;
-    let profile = ModelName::new(model)
-        .ok()
-        .and_then(|model| app.state.registry.profile(&model));
+    let profile = profile_of(app, model);
     let commands = Commands::new(info, profile.as_deref(), id, code.reveal());
     html(&AddedPage {
         shell,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Page, Refused};
 use crate::act::{self, FaultView, NotInstalled};
+use crate::findings::Findings;
 use crate::fleet::{self, Model};
 use crate::http::{Operator, ProtectedForm, html};
 use crate::state::Shared;
@@ -38,6 +39,8 @@ pub(crate) struct InstallPage {
     pub(crate) shell: Shell,
     pub(crate) csrf: String,
     pub(crate) faults: Vec<FaultView>,
+    /// Whether they are the policy's: then the operator may go on all the same.
+    pub(crate) policy: bool,
     pub(crate) source: String,
 }
 
@@ -48,9 +51,12 @@ pub(super) struct Came {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct InstallForm {
     source: String,
+    /// A box that was checked.
+    #[serde(default)]
+    allow_policy_findings: String,
 }
 
 pub(super) async fn list(State(app): State<Shared>, operator: Operator) -> Response {
@@ -91,6 +97,7 @@ pub(super) async fn install_form(State(app): State<Shared>, operator: Operator) 
         shell,
         csrf: operator.0.csrf(),
         faults: Vec::new(),
+        policy: false,
         source: String::new(),
     })
 }
@@ -101,24 +108,30 @@ pub(super) async fn install(
     form: ProtectedForm,
 ) -> Page {
     let shell = operator.shell(&app, Nav::Models);
-    let InstallForm { source } = form
+    let InstallForm {
+        source,
+        allow_policy_findings,
+    } = form
         .open(&operator.0)
         .map_err(|p| Refused::new(p, &shell))?;
     // Browsers send line ends as CR LF; places in the text are counted in characters.
     let source = source.replace("\r\n", "\n");
-    match act::install_text(&app, source.clone()).await {
-        Ok(installed) => Ok(
-            Redirect::to(&format!("/models/{}?done=installed", installed.model)).into_response(),
-        ),
-        Err(NotInstalled::Problem(problem)) => Err(Refused::new(problem, &shell)),
-        Err(NotInstalled::Faults(faults)) => {
-            let page = InstallPage {
-                shell,
-                csrf: operator.0.csrf(),
-                faults,
-                source,
-            };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&page)).into_response())
+    let findings = Findings::allowed(!allow_policy_findings.is_empty());
+    let (faults, policy) = match act::install_text(&app, source.clone(), findings).await {
+        Ok(installed) => {
+            let to = format!("/models/{}?done=installed", installed.model);
+            return Ok(Redirect::to(&to).into_response());
         }
-    }
+        Err(NotInstalled::Problem(problem)) => return Err(Refused::new(problem, &shell)),
+        Err(NotInstalled::Faults(faults)) => (faults, false),
+        Err(NotInstalled::Policy(faults)) => (faults, true),
+    };
+    let page = InstallPage {
+        shell,
+        csrf: operator.0.csrf(),
+        faults,
+        policy,
+        source,
+    };
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&page)).into_response())
 }

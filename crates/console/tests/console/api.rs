@@ -241,18 +241,6 @@ async fn a_profile_is_installed_or_all_its_faults_are_told() {
         same.text,
         r#"{"model":"cam-2","version":7,"changed":false}"#
     );
-    // What is known to fail in what it says of data is told, and is no reason to serve no devices.
-    let leaky = PROFILE.replace("version = 7", "version = 8")
-        + "\n[data.people]\ndevice = { use = \"keep\" }\n";
-    let leaky = put("text/toml", leaky).await;
-    assert!(
-        leaky
-            .text
-            .starts_with(r#"{"model":"cam-2","version":8,"changed":true,"policy":["#)
-            && leaky.text.contains(r#""place":"data.people.device""#),
-        "{}",
-        leaky.text
-    );
     let faulty = PROFILE
         .replace("max-bytes", "max-bites")
         .replace("version = 7", "version = \"x\"");
@@ -269,6 +257,69 @@ async fn a_profile_is_installed_or_all_its_faults_are_told() {
         put("application/cose", "x".to_owned()).await.status,
         StatusCode::CONFLICT
     );
+}
+
+/// A profile that keeps readable whose each record is.
+fn leaky() -> String {
+    PROFILE.replace("version = 7", "version = 8") + "\n[data.people]\ndevice = { use = \"keep\" }\n"
+}
+
+#[tokio::test]
+async fn a_profile_whose_policy_is_refused_is_taken_on_the_operator_s_word_only_and_that_is_an_event()
+ {
+    let bench = Bench::new();
+    let put = async |query: &str| {
+        let request = Request::put(format!("/api/v1/profiles{query}"))
+            .header(header::CONTENT_TYPE, "text/toml");
+        send(&bench.api, request.body(Body::from(leaky())).unwrap()).await
+    };
+    let refused = put("").await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&refused.json()).unwrap());
+    let said_no = put("?allow-policy-findings=false").await;
+    assert_eq!(said_no.text, refused.text);
+    assert!(bench.state.registry.models().is_empty());
+    assert_eq!(put("?allow=true").await.status, StatusCode::BAD_REQUEST);
+    let add = async |word: &str| {
+        let body = format!(r#"{{"model":"cam-2","id":"porch"{word}}}"#);
+        bench.json("POST", "/api/v1/devices", Some(&body)).await
+    };
+    let told = || {
+        let events = bench.state.events.latest(None, 100);
+        events
+            .into_iter()
+            .filter(|event| event.control == "data")
+            .map(|event| (event.device, event.reason))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(), []);
+    let taken = put("?allow-policy-findings=true").await;
+    assert!(
+        taken
+            .text
+            .starts_with(r#"{"model":"cam-2","version":8,"changed":true,"policy":["#),
+        "{}",
+        taken.text
+    );
+    let installed = "profile of cam-2 version 8 was installed, although its policy is refused: data.people.device";
+    assert_eq!(told(), [(None, installed.to_owned())]);
+
+    // A device more whose data is kept so is another decision.
+    let refused = add("").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    let error = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(
+        error.contains("data.people.device: the gateway puts in"),
+        "{error}"
+    );
+    assert!(bench.state.registry.list(bench.now()).is_empty());
+    let added = add(r#","allow-policy-findings":true"#).await;
+    assert_eq!(added.status, StatusCode::CREATED);
+    let added = (
+        Some("porch".to_owned()),
+        "cam-2/porch was added, although its policy is refused: data.people.device".to_owned(),
+    );
+    assert_eq!(told().first(), Some(&added));
 }
 
 #[tokio::test]
@@ -300,6 +351,11 @@ async fn a_signed_profile_is_installed_only_with_a_trusted_signature() {
         assert_eq!(put(bad).await.status, StatusCode::BAD_REQUEST);
         assert!(bench.state.registry.models().is_empty());
     }
+    // The maker's signature says nothing of the people whose data it is.
+    let leaky = stockade_profile::parse(&leaky()).unwrap();
+    let leaky = put(stockade_profile::sign(&leaky, &maker)).await;
+    assert_eq!(leaky.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(bench.state.registry.models().is_empty());
     let good = put(stockade_profile::sign(&profile, &maker)).await;
     assert_eq!(good.text, r#"{"model":"cam-2","version":7,"changed":true}"#);
 }

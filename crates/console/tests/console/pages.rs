@@ -156,6 +156,35 @@ async fn every_page_is_drawn_as_promised() {
     );
 }
 
+#[tokio::test]
+async fn a_policy_that_is_refused_is_shown_with_the_box_that_goes_on_all_the_same() {
+    let bench = Bench::new();
+    let cookie = bench.operator().await;
+    let csrf = bench.get("/", &cookie).await.csrf();
+    let leaky = format!("{PROFILE}\n[data.people]\ndevice = {{ use = \"keep\" }}\n");
+    let install = [("csrf", csrf.as_str()), ("source", &leaky)];
+    let refused = bench.post("/models/install", &cookie, &install).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    check("install-policy", &refused);
+    assert!(bench.state.registry.models().is_empty());
+    let agreed = ("allow-policy-findings", "on");
+    let all_the_same = [install.as_slice(), &[agreed]].concat();
+    let installed = bench.post("/models/install", &cookie, &all_the_same).await;
+    assert_eq!(
+        installed.header(header::LOCATION),
+        "/models/cam-2?done=installed"
+    );
+
+    let add = [("csrf", csrf.as_str()), ("model", "cam-2"), ("id", "porch")];
+    let refused = bench.post("/devices/new", &cookie, &add).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    check("add-policy", &refused);
+    let all_the_same = [add.as_slice(), &[agreed]].concat();
+    let added = bench.post("/devices/new", &cookie, &all_the_same).await;
+    assert_eq!(added.status, StatusCode::OK);
+    assert_eq!(bench.state.registry.list(bench.now()).len(), 1);
+}
+
 const SOIL: &str = r#"
 schema = 1
 [device]

@@ -1,5 +1,6 @@
 //! Talks to a running gateway: through its administration socket, `<data>/admin.sock`, or over https with a token.
 
+mod absent;
 mod https;
 
 use std::fmt::Write as _;
@@ -228,12 +229,9 @@ impl Admin {
     async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
         match &self.way {
             Way::Socket(socket) => {
-                let stream = UnixStream::connect(socket).await.with_context(|| {
-                    format!(
-                        "no gateway answers at {}; start it with `stockade up`, or name its directory with --data",
-                        socket.display()
-                    )
-                })?;
+                let stream = UnixStream::connect(socket)
+                    .await
+                    .map_err(|why| anyhow::anyhow!(absent::told(&self.data, socket, &why)))?;
                 Ok(Box::new(stream))
             }
             Way::Https(https) => Ok(Box::new(https.connect().await?)),

@@ -48,7 +48,12 @@ pub(crate) struct Config {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [attestation]"
+)]
 pub(crate) struct Attestation {
     /// Files with the certificates (PEM) of TPM makers' authorities, relative to the configuration file. With any, a TPM without a
     /// certificate by one of them is not believed.
@@ -60,7 +65,12 @@ pub(crate) struct Attestation {
 pub(crate) struct Schema;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [gateway]"
+)]
 pub(crate) struct Gateway {
     /// The trust domain of the devices' SPIFFE IDs. It is part of every certificate.
     #[serde(deserialize_with = "trust_domain")]
@@ -73,20 +83,34 @@ pub(crate) struct Gateway {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [listen]"
+)]
 pub(crate) struct Listen {
     /// MQTT over TLS.
+    #[serde(deserialize_with = "socket_address")]
     pub(crate) mqtt: SocketAddr,
     /// Enrolment over Secure Transport.
+    #[serde(deserialize_with = "socket_address")]
     pub(crate) est: SocketAddr,
     /// The console.
+    #[serde(deserialize_with = "socket_address")]
     pub(crate) console: SocketAddr,
     /// CoAP over UDP, for constrained devices.
+    #[serde(deserialize_with = "socket_address")]
     pub(crate) coap: SocketAddr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [protocols]"
+)]
 pub(crate) struct Protocols {
     /// `"1.3"`, and `"1.2"` (AEAD and ECDHE only) where old devices need it. Nothing older can be written here.
     pub(crate) tls: Vec<TlsVersion>,
@@ -101,7 +125,12 @@ pub(crate) enum TlsVersion {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [enrolment]"
+)]
 pub(crate) struct Enrolment {
     /// How long a code can be used.
     pub(crate) code_life: Span,
@@ -110,14 +139,24 @@ pub(crate) struct Enrolment {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [quarantine]"
+)]
 pub(crate) struct Quarantine {
     /// More breaches of its profile than this in a minute, and a device is quarantined.
     pub(crate) breaches_per_minute: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [log]"
+)]
 pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`; a filter such as `info,stockade_gateway=debug` is fine.
     #[serde(deserialize_with = "log_level")]
@@ -254,7 +293,21 @@ impl Serialize for Schema {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
+        from.deserialize_str(SpanText)
+    }
+}
+
+/// A number alone is what people write first: they are told what it lacks.
+struct SpanText;
+
+impl de::Visitor<'_> for SpanText {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration with its unit: \"30s\", \"10min\", \"24h\" or \"7d\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (count, unit) = text.split_at(digits);
         let seconds = UNITS
@@ -264,9 +317,9 @@ impl<'de> Deserialize<'de> for Span {
             // A hundred years: what adds to a date without leaving the calendar.
             .filter(|&seconds| seconds <= 36_525 * 86_400);
         seconds
-            .map(|s| Self(Duration::from_secs(s)))
+            .map(|s| Span(Duration::from_secs(s)))
             .ok_or_else(|| {
-                de::Error::custom(format!(
+                E::custom(format!(
                     "`{text}` is no duration: write \"30s\", \"10min\", \"24h\" or \"7d\""
                 ))
             })
@@ -291,6 +344,15 @@ impl Serialize for Span {
 }
 
 // What is no type of its own is checked while it is read, so that a fault has its place in the file.
+
+fn socket_address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|_| {
+        de::Error::custom(format!(
+            "`{text}` is no address with a port: write \"[::]:8883\" (every address) or \"192.0.2.1:8883\""
+        ))
+    })
+}
 
 fn trust_domain<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
@@ -436,6 +498,43 @@ mod tests {
     #[test]
     fn tls_1_1_can_not_be_written() {
         insta::assert_snapshot!(complaint("[protocols]\ntls = [\"1.1\", \"1.3\"]\n"));
+    }
+
+    #[test]
+    fn what_has_the_wrong_form_is_answered_with_the_right_one() {
+        let told: Vec<String> = [
+            "gateway = 3",
+            "[listen]\nmqtt = \"localhost\"",
+            "[enrolment]\ncode-life = 24",
+            "[evidence]\ngrace = \"a day\"",
+        ]
+        .map(complaint)
+        .into();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        TOML parse error at line 1, column 11
+          |
+        1 | gateway = 3
+          |           ^
+        invalid type: integer `3`, expected the section [gateway]
+
+        TOML parse error at line 2, column 8
+          |
+        2 | mqtt = "localhost"
+          |        ^^^^^^^^^^^
+        `localhost` is no address with a port: write "[::]:8883" (every address) or "192.0.2.1:8883"
+
+        TOML parse error at line 2, column 13
+          |
+        2 | code-life = 24
+          |             ^^
+        invalid type: integer `24`, expected a duration with its unit: "30s", "10min", "24h" or "7d"
+
+        TOML parse error at line 2, column 9
+          |
+        2 | grace = "a day"
+          |         ^^^^^^^
+        `a day` is no duration: write "30s", "10min", "24h" or "7d"
+        "#);
     }
 
     #[test]

@@ -71,10 +71,11 @@ pub(crate) fn import_ca(
     certificate: &Path,
     key: &Path,
 ) -> anyhow::Result<()> {
-    let data = DataDir::open(data)?;
-    let dir = data.subdir(CA)?;
+    // First what may not be there: a typo leaves no directory behind.
     let certificate = fs_err::read_to_string(certificate)?;
     let key = zeroize::Zeroizing::new(fs_err::read_to_string(key)?);
+    let data = DataDir::open(data)?;
+    let dir = data.subdir(CA)?;
     Pki::import(&dir, &certificate, &key, OffsetDateTime::now_utc())?;
     out.line(&format!(
         "the authority is in {}; start the gateway: stockade up",

@@ -40,7 +40,7 @@ pub(crate) async fn run(
 fn check(out: Out, json: bool, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut sound = true;
     for file in files {
-        let text = fs_err::read_to_string(file)?;
+        let text = source(file)?;
         let Checked { profile, faults } = stockade_profile::check(&text);
         sound &= profile.is_some();
         if json {
@@ -85,9 +85,20 @@ pub(super) fn faults_json(file: &Path, faults: &[stockade_profile::Fault]) -> se
     serde_json::json!({ "file": file, "faults": faults })
 }
 
+/// Its text. What is none may well be a signed profile.
+fn source(file: &Path) -> anyhow::Result<String> {
+    match fs_err::read_to_string(file) {
+        Err(why) if why.kind() == std::io::ErrorKind::InvalidData => bail!(
+            "{} is no text; a signed profile is judged by `stockade profile verify`",
+            file.display()
+        ),
+        read => Ok(read?),
+    }
+}
+
 /// A profile without faults; or all of them as the error.
 fn read(file: &Path) -> anyhow::Result<Profile> {
-    let text = fs_err::read_to_string(file)?;
+    let text = source(file)?;
     let Checked { profile, faults } = stockade_profile::check(&text);
     profile.with_context(|| {
         let errors = faults
@@ -96,8 +107,12 @@ fn read(file: &Path) -> anyhow::Result<Profile> {
             .count();
         let told = stockade_profile::render(&text, &file.display().to_string(), &faults);
         format!(
-            "{} has {errors} faults\n{}",
+            "{} has {}\n{}",
             file.display(),
+            match errors {
+                1 => "a fault".to_owned(),
+                many => format!("{many} faults"),
+            },
             told.trim_end()
         )
     })

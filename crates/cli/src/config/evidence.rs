@@ -9,7 +9,12 @@ use stockade_gateway::evidence::EvidenceSettings;
 use super::Span;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [evidence]"
+)]
 pub(crate) struct Evidence {
     /// A finding this bad, or worse, quarantines a device: `low`, `medium`, `high`, `critical`; `never`.
     pub(crate) quarantine_from: From,

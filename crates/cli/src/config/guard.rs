@@ -13,7 +13,12 @@ use stockade_profile::{ClassUri, Malformed, Network};
 
 /// The LAN guard; without this section there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [guard]"
+)]
 pub(crate) struct Guard {
     /// The LAN's interface: a bridge, or a card.
     pub(crate) interface: String,
@@ -32,7 +37,12 @@ pub(crate) struct Guard {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [guard.mud]"
+)]
 pub(crate) struct Mud {
     /// Whether they are fetched; over https only.
     pub(crate) fetch: bool,

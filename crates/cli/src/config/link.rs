@@ -4,7 +4,12 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use stockade_gateway::link::Bearer;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [link]"
+)]
 pub(crate) struct Link {
     /// Bearers of short range: `serial:PATH[@BAUD]`, `nfc[:READER]`, `ble[:CONTROLLER]`.
     #[serde(deserialize_with = "bearers")]

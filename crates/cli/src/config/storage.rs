@@ -8,7 +8,12 @@ use stockade_store::Postgres;
 use super::Config;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [storage]"
+)]
 pub(crate) struct Storage {
     /// `commit`: a message is acknowledged once it is on disk. `interval`: once it is handed to the system, which
     /// puts it on disk within a second; a power cut may lose what was acknowledged.

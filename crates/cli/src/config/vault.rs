@@ -4,7 +4,12 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use stockade_vault::RootPlace;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "the section [vault]"
+)]
 pub(crate) struct Vault {
     /// `file:PATH`, `tpm`, `tpm:PATH`, or a PKCS#11 URI; a file in the data directory otherwise.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "place")]

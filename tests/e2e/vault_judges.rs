@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use stockade_anonymity::csv::Formulas;
 use stockade_anonymity::{
     Column, Diversity, Goal, Hierarchy, Recoding, Role, Table, csv, report, search,
 };
@@ -52,9 +53,12 @@ fn judge(arguments: &[&str]) -> Result<Value> {
 
 /// A table as a file: the columns' names, then a line for each row.
 fn csv_of(table: &Table) -> String {
-    let mut text = csv::line(table.columns().iter().map(Column::name));
+    let mut text = csv::line(table.columns().iter().map(Column::name), Formulas::Raw);
     for row in 0..table.rows() {
-        text += &csv::line(table.columns().iter().filter_map(|it| it.text(row)));
+        text += &csv::line(
+            table.columns().iter().filter_map(|it| it.text(row)),
+            Formulas::Raw,
+        );
     }
     text
 }

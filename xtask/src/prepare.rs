@@ -44,6 +44,11 @@ const NEEDED: &[Needed] = &[
         "MQTT clients of another maker",
     ),
     need(
+        "mosquitto_sub",
+        "mosquitto-clients",
+        "MQTT clients of another maker",
+    ),
+    need(
         "mosquitto",
         "mosquitto",
         "the broker `bench` and the load generator are held against",
@@ -65,6 +70,7 @@ const NEEDED: &[Needed] = &[
         "iproute2",
         "makes the networks between those namespaces",
     ),
+    need("ss", "iproute2", "shows who listens there"),
     need("conntrack", "conntrack", "shows and forgets flows"),
     need(
         "dnsmasq",
@@ -78,7 +84,14 @@ const NEEDED: &[Needed] = &[
         "util-linux",
         "gives a test a network and mounts of its own",
     ),
+    need(
+        "nsenter",
+        "util-linux",
+        "goes into the namespaces of a test's device",
+    ),
+    need("setpriv", "util-linux", "makes a command another user's"),
     need("script", "bsdutils", "gives a command a terminal"),
+    need("ssh-keygen", "openssh-client", "makes keys of SSH"),
     need(
         "prlimit",
         "util-linux",
@@ -172,6 +185,11 @@ const NEEDED: &[Needed] = &[
     ),
     need("btvirt", "bluez-test-tools", "is a radio without one"),
     need(
+        "hciconfig",
+        "bluez",
+        "takes such a radio from the guests' kernel",
+    ),
+    need(
         "fw_printenv",
         "libubootenv-tool",
         "reads U-Boot's environment as U-Boot's own tools do",
@@ -231,6 +249,7 @@ const NEEDED: &[Needed] = &[
     need("stunnel4", "stunnel4", "a TLS server to ask"),
     need("gnutls-serv", "gnutls-bin", "a TLS and DTLS server to ask"),
     need("selfserv", "libnss3-tools", "a TLS server to ask"),
+    need("java", "openjdk-17-jre-headless", "runs it"),
     need("javac", "openjdk-17-jdk-headless", "a TLS server to ask"),
     need("lighttpd", "lighttpd", "a web server to ask"),
     need(
@@ -257,6 +276,7 @@ const NEEDED: &[Needed] = &[
         "postgresql-15",
         "keeps the gateway's state, as the embedded store does",
     ),
+    need("psql", "postgresql-client-15", "asks that server"),
     // The link: a constrained device, and what carries its datagrams.
     need(
         "qemu-system-arm",
@@ -281,6 +301,11 @@ const NEEDED: &[Needed] = &[
     ),
     need("zbarimg", "zbar-tools", "reads the QR codes of labels"),
 ];
+
+/// Python packages that are put beside what cargo builds, and the one of each list that tests name to ask for all of it.
+const LISTS: [(&str, &str); 2] = [("link-peers", "aiocoap"), ("vault-judges", "pycanon")];
+/// The same of the environment that has the clients.
+const CLIENTS: &str = "paho-mqtt";
 
 /// What could not be had; the tests that need it are skipped, by name.
 #[derive(Debug, Default)]
@@ -309,9 +334,9 @@ pub(crate) fn everything() -> Missing {
         out::problem(&format!(
             "the Python environment could not be made: {error:#}"
         ));
-        missing.0.push("paho-mqtt".to_owned());
+        missing.0.push(CLIENTS.to_owned());
     }
-    for (list, judge) in [("link-peers", "aiocoap"), ("vault-judges", "pycanon")] {
+    for (list, judge) in LISTS {
         if let Err(error) = libraries(list) {
             out::problem(&format!("tests/{list}.txt could not be had: {error:#}"));
             missing.0.push(judge.to_owned());
@@ -337,7 +362,14 @@ fn packages() -> Missing {
         out::line("every program the tests need is installed");
         return Missing::default();
     }
-    if let Err(error) = apt(&packages) {
+    let mut tried = apt(&packages);
+    // Of a pair that can not be there together, apt takes one away for the other: an older QEMU has its own tools.
+    let absent = || NEEDED.iter().filter(|needed| !installed(needed.program));
+    let again: Vec<&str> = absent().map(|needed| needed.package).collect();
+    if tried.is_ok() && !again.is_empty() {
+        tried = apt(&again);
+    }
+    if let Err(error) = tried {
         let command = format!(
             "apt-get update && apt-get install -y --no-install-recommends {}",
             packages.join(" ")
@@ -345,8 +377,7 @@ fn packages() -> Missing {
         out::problem(&format!("could not install: {error:#}"));
         out::problem(&format!("run this as root, then try again: {command}"));
     }
-    let still = NEEDED.iter().filter(|needed| !installed(needed.program));
-    Missing(still.map(|needed| needed.program.to_owned()).collect())
+    Missing(absent().map(|needed| needed.program.to_owned()).collect())
 }
 
 fn apt(packages: &[&str]) -> Result<()> {
@@ -358,7 +389,8 @@ fn apt(packages: &[&str]) -> Result<()> {
     } else {
         install(&[], &others)
     };
-    if !guests.is_empty() && install(&[], &guests).is_err() {
+    // What is there of QEMU stays: the release's own would take away the parts from the backports.
+    if !guests.is_empty() && install(&["--no-remove"], &guests).is_err() {
         from_backports(&guests)?;
     }
     installed
@@ -461,3 +493,6 @@ pub(crate) fn installed(program: &str) -> bool {
 fn has_venv() -> bool {
     works(Command::new("python3").args(["-c", "import venv, ensurepip"]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ fn cases(xml: &str) -> Vec<Case> {
             name: attribute("name")?,
             verdict: if body.contains("<failure") || body.contains("<error") {
                 "FAIL"
-            } else if body.contains(SKIPPED) {
+            } else if skip(body).is_some() {
                 "skipped"
             } else {
                 "pass"
@@ -94,8 +94,42 @@ fn cases(xml: &str) -> Vec<Case> {
     xml.split("<testcase ").skip(1).filter_map(of).collect()
 }
 
-/// What the e2e tests say on their output when they have to leave something out.
-const SKIPPED: &str = "[stockade-e2e] skipped:";
+/// What tests say, at the start of a line, when they have to leave something out; those from outside say who they are before it.
+const SKIPPED: &str = "skipped: ";
+const FROM_OUTSIDE: &str = "[stockade-e2e] ";
+
+/// Why a test was skipped, or a part of it, as it said on one of its streams.
+fn skip(body: &str) -> Option<&str> {
+    // The first line of a stream is behind the tag that opens it.
+    let mut lines = body.lines().flat_map(|line| line.split("<system-"));
+    lines.find_map(|line| {
+        let line = ["out>", "err>"]
+            .iter()
+            .find_map(|tag| line.strip_prefix(tag))
+            .unwrap_or(line);
+        // On a machine with one core a test's name is before what it says.
+        let line = match line.split_once(" ... ") {
+            Some((name, said)) if name.starts_with("test ") => said,
+            _ => line,
+        };
+        let line = line.strip_prefix(FROM_OUTSIDE).unwrap_or(line);
+        line.strip_prefix(SKIPPED)
+    })
+}
+
+/// The tests of the report nextest wrote last that were skipped, each with the reason that it gave.
+pub(crate) fn last_skips() -> Vec<(String, String)> {
+    fs_err::read_to_string(report()).map_or_else(|_| Vec::new(), |xml| skips(&xml))
+}
+
+fn skips(xml: &str) -> Vec<(String, String)> {
+    let all = xml.split("<testcase ").skip(1).zip(cases(xml));
+    all.filter_map(|(text, case)| {
+        let why = skip(text)?.split("</system-").next()?;
+        Some((format!("{} {}", case.binary, case.name), why.to_owned()))
+    })
+    .collect()
+}
 
 fn of_junit(xml: &str) -> Counts {
     let head = xml
@@ -109,7 +143,7 @@ fn of_junit(xml: &str) -> Counts {
             .unwrap_or(0)
     };
     let failed = attribute("failures") + attribute("errors");
-    let skipped = xml.matches(SKIPPED).count() as u64;
+    let skipped = skips(xml).len() as u64;
     Counts {
         passed: attribute("tests").saturating_sub(failed + skipped),
         failed,
@@ -144,7 +178,8 @@ mod tests {
         let xml = r#"<?xml version="1.0"?>
             <testsuites name="nextest-run" tests="12" failures="1" errors="1" uuid="u" timestamp="t" time="2.5">
             <testsuite name="s" tests="12" disabled="0" errors="0" failures="0">
-            <system-out>[stockade-e2e] skipped: no chromium</system-out>"#;
+            <testcase name="a" classname="p::one" timestamp="t" time="1.500">
+            <system-out>[stockade-e2e] skipped: no chromium</system-out></testcase>"#;
         assert_eq!(
             of_junit(xml),
             Counts {
@@ -177,6 +212,45 @@ mod tests {
                 "p::one a pass 1.5",
                 "p::two b skipped 0.25",
                 "p::two c FAIL 9"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_was_skipped_is_told_with_the_reason_whichever_stream_it_is_on() {
+        let case = |name: &str, body: &str| {
+            format!(r#"<testcase name="{name}" classname="p::one" time="1.0">{body}</testcase>"#)
+        };
+        let xml = [
+            case(
+                "first",
+                "<system-out>skipped: no nft</system-out><system-err></system-err>",
+            ),
+            case(
+                "later",
+                "<system-out>a</system-out><system-err>\nskipped: no gcc\nmore</system-err>",
+            ),
+            case(
+                "fine",
+                "<system-out>nothing was skipped: all is well</system-out>",
+            ),
+            case(
+                "alone",
+                "<system-out>\ntest alone ... skipped: no ip\nok</system-out>",
+            ),
+            case("dull", ""),
+        ]
+        .concat();
+        let told: Vec<_> = skips(&xml)
+            .into_iter()
+            .map(|(test, why)| format!("{test}: {why}"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "p::one first: no nft",
+                "p::one later: no gcc",
+                "p::one alone: no ip"
             ]
         );
     }

@@ -116,12 +116,32 @@ pub(super) fn check(report: &mut Report) -> Result<()> {
             }
         }
     }
+    report.looked();
+    let started = started(&metadata);
+    if started != ["stockade"] {
+        report.fault(format!(
+            "`cargo run` has to start `stockade` and nothing else; `default-run` of the default members: {started:?}"
+        ));
+    }
     for package in PURE.iter().filter(|name| graph.ours.contains(**name)) {
         for path in graph.reached(package, &WORLDLY) {
             report.fault(format!("{package} is pure, but is built with {path}"));
         }
     }
     Ok(())
+}
+
+/// What `cargo run` starts: it does where this is one name.
+fn started(metadata: &Value) -> Vec<&str> {
+    let members: BTreeSet<&str> = texts(&metadata["workspace_default_members"]).collect();
+    list(&metadata["packages"])
+        .filter(|package| {
+            package["id"]
+                .as_str()
+                .is_some_and(|id| members.contains(id))
+        })
+        .filter_map(|package| package["default_run"].as_str())
+        .collect()
 }
 
 /// Why `package` may not use `used`, if it may not.
@@ -303,6 +323,19 @@ mod tests {
         assert!(!idle(&manifest, &["std", "ring"], "ring"));
         assert!(!idle(&manifest, &["fast"], "ring"));
         assert!(!idle(&manifest, &[], "libc"));
+    }
+
+    #[test]
+    fn what_cargo_run_starts_is_said_by_its_default_members() {
+        let metadata = serde_json::json!({
+            "workspace_default_members": ["a", "b"],
+            "packages": [
+                { "id": "a", "default_run": null },
+                { "id": "b", "default_run": "stockade" },
+                { "id": "c", "default_run": "chore" },
+            ],
+        });
+        assert_eq!(started(&metadata), ["stockade"]);
     }
 
     #[test]

@@ -52,8 +52,8 @@ struct Refusal {
 struct RefusedFor {
     place: Option<String>,
     message: String,
-}
     help: Option<String>,
+}
 
 impl Refusal {
     fn told(self) -> String {
@@ -65,11 +65,11 @@ impl Refusal {
                 told.push_str(&place);
                 told.push_str(": ");
                 told.push_str(&fault.message);
-            }
                 if let Some(help) = fault.help {
                     told.push_str("\n    help: ");
                     told.push_str(&help);
                 }
+            }
         }
         if let Some(help) = self.help {
             told.push_str("\n  help: ");

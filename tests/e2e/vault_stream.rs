@@ -1,12 +1,12 @@
 //! A stream of released rows from real devices: out within the delay, over a kill, to whoever may read.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use stockade_e2e::tools::{eventually, succeed};
+use stockade_e2e::tools::{eventually, finish, succeed, text};
 use stockade_e2e::{Device, Gateway};
 
 /// The sensitive field says whose a row is, so that it can be judged.
@@ -24,11 +24,20 @@ certificate-life = "7d"
 topic = "meter/${device}/power"
 max-bytes = 512
 schema = "power"
+[[comms.publish]]
+topic = "meter/${device}/visits"
+max-bytes = 512
+schema = "visits"
 [data.power]
 rooms = { use = "keep", role = "quasi", range = [0, 20] }
 who = { use = "keep", role = "sensitive" }
 [vault.power]
 release = { k = 5, l = 3, t = "1", delay = "8s" }
+[data.visits]
+account = { use = "token" }
+note = { use = "seal", readers = ["owner"] }
+[vault.visits]
+purposes = ["repair"]
 "#;
 const DELAY: Duration = Duration::from_secs(8);
 const DEVICES: usize = 12;
@@ -81,6 +90,86 @@ fn classes(rows: &[Value]) -> BTreeSet<BTreeSet<String>> {
         .collect()
 }
 
+/// By the commands of `vault reader` and `vault reveal`, and what they end with.
+fn what_a_token_stands_for_is_shown_and_a_sealed_note_is_for_its_reader(
+    gateway: &Gateway,
+    device: &Device,
+) -> Result<()> {
+    let none = gateway.cli(&["vault", "reader", "list"])?;
+    ensure!(none.contains("no readers"), "{none}");
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(gateway.folder());
+    openssl.args(["genpkey", "-algorithm", "X25519", "-out", "owner.key"]);
+    succeed(&mut openssl)?;
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(gateway.folder());
+    openssl.args(["pkey", "-in", "owner.key", "-pubout", "-out", "owner.pub"]);
+    succeed(&mut openssl)?;
+    gateway.cli(&["vault", "reader", "add", "owner", "--key", "owner.pub"])?;
+    let all = gateway.json(&["vault", "reader", "list"])?;
+    assert_eq!(all["readers"][0]["reader"], "owner", "{all}");
+
+    let message = r#"{"account": "ana-17", "note": "the key is under the mat"}"#;
+    let topic = format!("meter/{}/visits", device.id);
+    let sent = device.publish("mqttv5", "1", &topic, message)?;
+    ensure!(sent.status.success(), "a visit was not taken");
+    let query = [
+        "vault",
+        "query",
+        "--schema",
+        "visits",
+        "--purpose",
+        "repair",
+    ];
+    let record = eventually("a visit", Duration::from_secs(10), || {
+        let told = gateway.json(&query);
+        Ok(told.ok().and_then(|told| {
+            let fields = told["records"][0]["fields"].clone();
+            fields.is_object().then_some(fields)
+        }))
+    })?;
+    let shown = record.to_string();
+    ensure!(record["note"].is_object(), "{record}");
+    ensure!(
+        !shown.contains("ana-17") && !shown.contains("mat"),
+        "{record}"
+    );
+    let token = record["account"].as_str().context("no token")?;
+    let reveal = |device: &str, purpose: &str| -> Result<(Option<i32>, String)> {
+        let mut asked = gateway.command(&["vault", "reveal", device, "--value", token]);
+        asked.args([
+            "--schema",
+            "visits",
+            "--field",
+            "account",
+            "--purpose",
+            purpose,
+        ]);
+        let output = finish(&mut asked, Duration::from_secs(20))?;
+        Ok((output.status.code(), text(&output).trim().to_owned()))
+    };
+    assert_eq!(
+        reveal(&device.id, "repair")?,
+        (Some(0), "\"ana-17\"".to_owned())
+    );
+    let (code, said) = reveal("meter-1", "repair")?;
+    ensure!(
+        code == Some(1) && said.contains("nothing stands behind it"),
+        "{said}"
+    );
+    let (code, said) = reveal(&device.id, "curiosity")?;
+    ensure!(
+        code == Some(2) && said.contains("it allows repair"),
+        "{said}"
+    );
+
+    gateway.cli(&["vault", "reader", "remove", "owner"])?;
+    let mut again = gateway.command(&["vault", "reader", "remove", "owner"]);
+    let again = finish(&mut again, Duration::from_secs(20))?;
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
+    Ok(())
+}
+
 #[test]
 fn rows_of_real_devices_leave_within_the_delay_and_over_a_kill_with_the_same_others() -> Result<()>
 {
@@ -100,6 +189,8 @@ fn rows_of_real_devices_leave_within_the_delay_and_over_a_kill_with_the_same_oth
     let sent = Instant::now();
     round(&devices)?;
     let all_sent = sent.elapsed();
+    // While they wait.
+    what_a_token_stands_for_is_shown_and_a_sealed_note_is_for_its_reader(&gateway, &devices[0])?;
     let first = rows(&gateway, DEVICES)?;
     // The clock of a row runs from when the vault has it.
     let took = sent.elapsed();

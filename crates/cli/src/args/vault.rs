@@ -44,7 +44,7 @@ pub(crate) enum Vault {
     /// Who reads sealed fields
     #[command(subcommand)]
     Reader(Reader),
-    /// What stands behind a token or an encrypted number: for operators, for a purpose, in the log
+    /// What stands behind a token or an encrypted number: for operators, for a purpose, in the log (exit code 1: nothing does)
     #[command(
         after_help = "Examples:\n  stockade vault reveal porch --schema visits --field account --value TOKEN --purpose repair"
     )]

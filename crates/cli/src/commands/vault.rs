@@ -39,7 +39,7 @@ pub(crate) async fn run(
         Vault::Export(asked) => return export::run(out, admin, asked).await,
         Vault::RotateKeys(asked) => rotate_keys::run(out, admin, json, asked).await?,
         Vault::Reader(asked) => reader::run(out, admin, json, asked).await?,
-        Vault::Reveal(asked) => reader::reveal(out, admin, json, asked).await?,
+        Vault::Reveal(asked) => return reader::reveal(out, admin, json, asked).await,
         Vault::Log(asked) => log::run(out, admin, json, asked).await?,
         Vault::Backup(asked) => backup::run(out, admin, json, asked).await?,
         Vault::Restore(asked) => backup::restore(out, data, json, asked)?,

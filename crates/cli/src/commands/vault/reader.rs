@@ -1,11 +1,14 @@
 //! `stockade vault reader` and `stockade vault reveal`
 
+use std::process::ExitCode;
+
 use serde_json::{Value, json};
 
 use super::super::{field, items};
 use crate::admin::Admin;
 use crate::args::vault::{Reader, Reveal};
 use crate::out::{Out, table};
+use crate::run::FOUND;
 
 const READERS: &str = "/api/v1/vault/readers";
 
@@ -69,7 +72,7 @@ pub(super) async fn reveal(
     admin: &Admin,
     json: bool,
     asked: &Reveal,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let body = json!({
         "device": asked.device,
         "model": asked.model,
@@ -79,14 +82,16 @@ pub(super) async fn reveal(
         "purpose": asked.purpose,
     });
     let done = admin.post("/api/v1/vault/reveal", &body).await?;
-    out.line(&match done.get("value") {
+    let value = done.get("value").filter(|value| !value.is_null());
+    out.line(&match value {
         _ if json => done.to_string(),
-        None | Some(Value::Null) => {
-            "nothing stands behind it: it is not of this device and field".to_owned()
-        }
+        None => "nothing stands behind it: it is not of this device and field".to_owned(),
         Some(value) => value.to_string(),
     });
-    Ok(())
+    Ok(match value {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(FOUND),
+    })
 }
 
 fn text(all: &Value) -> String {

@@ -147,7 +147,8 @@ async fn by_token(app: &Shared, text: Option<String>, source: Source) -> Result<
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token that a request shows, if it shows one (RFC 6750 section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::AUTHORIZATION).into_iter();
     let (Some(value), None) = (all.next(), all.next()) else {
         return None;

@@ -12,6 +12,8 @@ mod attestation;
 mod data;
 mod findings;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod headers;
 mod http;

@@ -1,5 +1,6 @@
 //! API tokens: random, shown once, kept as a hash, for one role and a time.
 
+use axum::http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use stockade_store::{Batch, Scan, Store, StoreError, Table};
 use stockade_vault::{Access, Role};
@@ -7,6 +8,7 @@ use stockade_web::secret::Token;
 use time::{Duration, OffsetDateTime};
 
 use crate::admin::AdminError;
+use crate::gate::bearer;
 
 /// Tokens by the hash of what was shown.
 const TABLE: Table = Table::new("console.tokens");
@@ -129,18 +131,26 @@ pub(crate) fn find(
     text: &str,
     now: OffsetDateTime,
 ) -> Result<Option<Access>, AdminError> {
-    let Some(token) = text.strip_prefix(MARK).and_then(Token::parse) else {
+    let Some(token) = parse(text) else {
         return Ok(None);
     };
-    let record = store
-        .get(TABLE, &token.stored_key())?
-        .and_then(|value| serde_json::from_slice::<Record>(&value).ok())
-        .filter(|record| lives(record, now));
-    Ok(record.map(|record| Access {
+    let value = store.get(TABLE, &token.stored_key())?;
+    Ok(value.and_then(|value| opened(&value, now)))
+}
+
+/// Reads what somebody shows.
+fn parse(text: &str) -> Option<Token> {
+    text.strip_prefix(MARK).and_then(Token::parse)
+}
+
+/// Whose token this record is of, if it lives.
+fn opened(value: &[u8], now: OffsetDateTime) -> Option<Access> {
+    let record: Record = serde_json::from_slice(value).ok()?;
+    lives(&record, now).then_some(Access {
         who: record.name,
         role: record.role,
         purpose: None,
-    }))
+    })
 }
 
 /// All that live, by name.
@@ -191,7 +201,55 @@ fn records(store: &dyn Store) -> Result<Found, AdminError> {
 fn lives(record: &Record, now: OffsetDateTime) -> bool {
     // A clock that stepped back makes no token older than it was made.
     record.v == 1
-        && (record.created_unix - 300..record.expires_unix).contains(&now.unix_timestamp())
+        && (record.created_unix.saturating_sub(300)..record.expires_unix)
+            .contains(&now.unix_timestamp())
+}
+
+/// The body of the fuzz target `access_token`: requests' `Authorization`, a value a line; after a line of three dashes, what the
+/// store has of a token.
+pub(crate) fn fuzz(data: &[u8]) {
+    let dashes = data.windows(5).position(|window| window == b"\n---\n");
+    let (shown, stored) = match dashes.and_then(|at| data.split_at_checked(at)) {
+        Some((shown, stored)) => (shown, stored.get(5..).unwrap_or_default()),
+        None => (data, &b""[..]),
+    };
+    let mut headers = HeaderMap::new();
+    let values: Vec<_> = shown
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| HeaderValue::from_bytes(line).ok())
+        .take(8)
+        .collect();
+    for value in &values {
+        headers.append(header::AUTHORIZATION, value.clone());
+    }
+    let text = bearer(&headers);
+    // Which of two would count is nobody's guess.
+    assert!(text.is_none() || values.len() == 1, "{values:?}");
+    if let Some(token) = text.and_then(parse) {
+        // A token is written in one way only.
+        let whole = format!("{MARK}{}", token.text());
+        assert_eq!(text, Some(whole.as_str()), "another text opens the same");
+    }
+    if let Ok(record) = serde_json::from_slice::<Record>(stored) {
+        let again = serde_json::to_vec(&record).ok();
+        let again = again.and_then(|value| serde_json::from_slice::<Record>(&value).ok());
+        assert!(again.is_some_and(|again| again.name == record.name && again.role == record.role));
+        let (created, over) = (record.created_unix, record.expires_unix);
+        for unix in [i64::MIN, created, over, 0, 1_800_000_000, i64::MAX] {
+            let Ok(now) = OffsetDateTime::from_unix_timestamp(unix) else {
+                continue;
+            };
+            if let Some(access) = opened(stored, now) {
+                assert!(unix < over && created.saturating_sub(300) <= unix);
+                assert_eq!(
+                    (access.who.as_str(), &access.role),
+                    (&*record.name, &record.role)
+                );
+            }
+        }
+    } else {
+        assert!(opened(stored, OffsetDateTime::UNIX_EPOCH).is_none());
+    }
 }
 
 #[cfg(test)]

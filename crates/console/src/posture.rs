@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use stockade_controls::engine::{PROTOCOLS, ProtocolVerdict, Severity, Standard};
-use stockade_gateway::evidence::{Kept, NotAsked, Wish, Wrong};
+use stockade_gateway::evidence::{Kept, NotAsked, Taken, Wish, Wrong};
 use stockade_gateway::name::DeviceId;
 use time::{Duration, OffsetDateTime};
 
@@ -148,6 +148,38 @@ pub(crate) struct Waits {
     pub(crate) issued: OffsetDateTime,
 }
 
+/// A command that the device took.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Command {
+    pub(crate) number: u64,
+    pub(crate) what: &'static str,
+    /// Whether it was carried out; none as long as the device does not say.
+    pub(crate) done: Option<bool>,
+    /// What was done, or why not.
+    pub(crate) says: String,
+}
+
+impl Command {
+    fn of(taken: &Taken) -> Self {
+        let told = taken.outcome.as_ref();
+        Self {
+            number: taken.number,
+            what: taken.words(),
+            done: told.map(|it| it.done),
+            says: told.map(|it| it.says.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// What came of it, for people.
+    pub(crate) fn outcome(&self) -> String {
+        match self.done {
+            Some(true) => format!("carried out ({})", self.says),
+            Some(false) => format!("not carried out: {}", self.says),
+            None => "taken; the device did not say what came of it".to_owned(),
+        }
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Posture {
@@ -164,7 +196,11 @@ pub(crate) struct Posture {
     pub(crate) profile_installed: Option<u64>,
     /// By how many seconds the device's clock is off, where that is much.
     pub(crate) clock_off: Option<i64>,
+    /// Why the device will not have the profile that is installed.
+    pub(crate) profile_refused: Option<String>,
     pub(crate) waiting: Vec<Waits>,
+    /// The last ones, the newest first.
+    pub(crate) commands: Vec<Command>,
     pub(crate) events_lost: u64,
 }
 
@@ -232,6 +268,12 @@ pub(crate) fn of(state: &ConsoleState, id: &str, installed: Option<u64>) -> Opti
                 issued: it.issued,
             })
             .collect(),
+        profile_refused: kept
+            .refused_profile
+            .as_ref()
+            .filter(|it| Some(it.version) == installed)
+            .map(|it| it.says.clone()),
+        commands: kept.taken.iter().rev().map(Command::of).collect(),
         events_lost: kept.lost,
     })
 }
@@ -325,6 +367,19 @@ mod tests {
                 what: "mend what is found",
                 issued: start,
             }],
+            profile_refused: Some("no key that is trusted has signed it".to_owned()),
+            commands: [
+                (8, Some(false), "nothing was applied"),
+                (7, Some(true), "2 steps"),
+                (6, None, ""),
+            ]
+            .map(|(number, done, says)| Command {
+                number,
+                what: "mend what is found",
+                done,
+                says: says.to_owned(),
+            })
+            .into(),
             events_lost: 3,
         };
         let part = |posture| Part {

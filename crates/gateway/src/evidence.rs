@@ -4,6 +4,7 @@
 //! in the journal before they are acknowledged. [`Judge`] takes them from there once each, whatever ends this process in
 //! between. What a device is to do (a newer profile, commands) waits here until its evidence says that it is done.
 
+mod came;
 mod kept;
 mod rule;
 mod run;
@@ -27,6 +28,7 @@ use stockade_store::{
 };
 use time::OffsetDateTime;
 
+pub use self::came::{RefusedProfile, Taken, Told};
 use self::kept::FORMAT;
 pub use self::kept::{Kept, Last, Start, TooManyWait, Waiting, Wrong, words};
 pub use self::rule::EvidenceSettings;
@@ -324,7 +326,8 @@ impl Judge {
         Ok(number)
     }
 
-    /// What waits for a device, each thing signed on its own: a profile newer than its own, then commands in their order.
+    /// What waits for a device, each thing signed on its own: a profile newer than its own, unless it refused that one, then
+    /// commands in their order.
     pub fn waiting(&self, id: &DeviceId, now: OffsetDateTime) -> Vec<Vec<u8>> {
         let (Some(kept), Some(record)) = (self.kept(id), self.registry.get(id, now)) else {
             return Vec::new();
@@ -333,12 +336,19 @@ impl Judge {
             return Vec::new();
         }
         let has = kept.last.as_ref().map_or(0, |last| last.profile_version);
-        let profile = self.registry.profile(&record.name.model);
-        let newer = profile.filter(|profile| profile.device.version > has);
-        let profile = newer.map(|profile| stockade_profile::sign(&profile, &self.signer));
+        let profile = self.signed_profile(&record.name.model, has);
+        let profile = profile.map(|(_, signed)| signed);
+        let profile = profile.filter(|signed| !kept.refuses(signed));
         let commands = kept.waiting.iter().filter(|it| it.expires > now);
         let commands = commands.map(|it| it.command(id).sign(&self.signer));
         profile.into_iter().chain(commands).collect()
+    }
+
+    /// The profile of a model if it is newer than this version, as devices are sent it, and its own version.
+    fn signed_profile(&self, model: &ModelName, has: u64) -> Option<(u64, Vec<u8>)> {
+        let profile = self.registry.profile(model)?;
+        let version = profile.device.version;
+        (version > has).then(|| (version, stockade_profile::sign(&profile, &self.signer)))
     }
 
     /// Takes everything new from the journal, and says of which devices it was. Blocks while it works.

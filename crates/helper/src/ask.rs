@@ -36,6 +36,11 @@ impl Device {
         caller: Caller,
         tell: Tell<'_>,
     ) -> (Answer, Option<OwnedFd>) {
+        // These two note by themselves what came of them: the gateway reads it.
+        let notes = matches!(
+            request,
+            Request::InstallProfile { .. } | Request::Command { .. }
+        );
         let came = match request {
             Request::Listen { what } => match self.listen(what) {
                 Ok(socket) => return (Answer::Listening, Some(socket)),
@@ -44,7 +49,7 @@ impl Device {
             request => self.dispatch(request, caller, tell),
         };
         let answer = came.unwrap_or_else(|why| {
-            if worth_noting(why.kind) {
+            if !notes && worth_noting(why.kind) {
                 self.note(Weight::Warning, caller.by(), "refused", &why.why);
             }
             Answer::Refused(why)
@@ -107,8 +112,11 @@ impl Device {
                 seconds,
             } => self.upnp_on(&password, &interface, seconds),
             Request::UpnpOff => self.upnp_off(caller.by()),
-            Request::InstallProfile { signed } => self.install_profile(&signed.0, caller.by()),
-            Request::Command { signed } => self.command(&signed.0, tell),
+            Request::InstallProfile { signed } => {
+                let came = self.install_profile(&signed.0, caller.by());
+                came.inspect_err(|why| self.note_refused_profile(&signed.0, why, caller.by()))
+            }
+            Request::Command { signed } => self.command(&signed.0, caller.by(), tell),
             Request::Evidence { nonce } => self.evidence(nonce, false),
             Request::Admit { put, gone } => self.admit(&put, &gone).map(|()| Answer::Done),
             Request::Connected => self.connected().map(|()| Answer::Done),
@@ -223,7 +231,7 @@ fn only_root() -> Refused {
 }
 
 /// What somebody should hear of: not what an impatient owner makes, nor a log-in, which has an event of its own.
-fn worth_noting(kind: Refusal) -> bool {
+pub(crate) fn worth_noting(kind: Refusal) -> bool {
     matches!(
         kind,
         Refusal::Forbidden | Refusal::Signature | Refusal::Stale | Refusal::Profile

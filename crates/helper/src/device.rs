@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use stockade_api::events::Came;
 use stockade_api::helper::{Refusal, Refused, Weight};
 use stockade_api::{Places, Settings};
 use stockade_controls::engine::UnixSeconds;
@@ -239,6 +240,11 @@ impl Device {
     pub(crate) fn note(&self, weight: Weight, by: By, kind: &str, says: &str) {
         let now = self.now();
         self.events().note(now, weight, by, kind, says);
+    }
+
+    /// Notes what came of something that the gateway sent.
+    pub(crate) fn note_came(&self, came: &Came, by: By) {
+        self.note(came.weight(), by, came.kind(), &came.sentence());
     }
 
     /// Notes an event that cannot wait, and wakes who waits for one.

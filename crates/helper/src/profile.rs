@@ -4,10 +4,12 @@ mod floor;
 
 use std::path::PathBuf;
 
+use stockade_api::events::Came;
 use stockade_api::helper::{Answer, Refusal, Refused, Weight};
 use stockade_profile::{Verified, VerifyError, may_replace, verify};
 
 use self::floor::Floor;
+use crate::ask::worth_noting;
 use crate::device::Device;
 use crate::events::By;
 use crate::files;
@@ -85,6 +87,14 @@ impl Device {
         }
         let path = floor::file(&self.places.helper_state());
         files::put_json(&path, &floor).map_err(|why| failed(&why))
+    }
+
+    /// Tells the gateway that this profile need not come again; what failed for another reason may.
+    pub(crate) fn note_refused_profile(&self, signed: &[u8], why: &Refused, by: By) {
+        if worth_noting(why.kind) {
+            let (name, says) = (Came::name(signed), why.why.clone());
+            self.note_came(&Came::Profile { name, says }, by);
+        }
     }
 
     /// Takes a signed profile: on disk first, then in force.

@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
+use stockade_api::events::Came;
 use stockade_api::helper::{Answer, Request};
 use stockade_api::signed::{Command as Order, Order as Do};
 use stockade_api::{Blob, Places};
@@ -454,6 +455,20 @@ fn what_the_helper_knows_outlives_a_kill_and_nothing_is_done_twice() {
             "{again:?}"
         );
     }
+    // What came of each thing is told, in a form that the gateway reads.
+    let Answer::Events { events, .. } = bench.ask(&Request::Events { after: 0 }) else {
+        panic!("no events");
+    };
+    let came: Vec<Came> = events.iter().filter_map(Came::read).collect();
+    let says = "it is done".to_owned();
+    let (number, done) = (5, true);
+    assert!(
+        came.contains(&Came::Command { number, done, says }),
+        "{came:?}"
+    );
+    let older = Came::name(&older);
+    let refused = |it: &Came| matches!(it, Came::Profile { name, .. } if *name == older);
+    assert_eq!(came.iter().filter(|it| refused(it)).count(), 2, "{came:?}");
     // A key that root takes away counts no more, at the next start.
     fs_err::remove_file(bench.places.trust().join("gateway.pub")).unwrap();
     drop(bench.helper.kill());

@@ -35,6 +35,18 @@ pub(super) fn text(posture: &Value) -> String {
             ));
         }
     }
+    if let Some(why) = posture["profile_refused"].as_str() {
+        lines.push(format!("the profile that is installed was refused: {why}"));
+    }
+    for command in items(posture, "commands") {
+        let outcome = match (command["done"].as_bool(), field(command, "says")) {
+            (Some(true), says) => format!("carried out ({says})"),
+            (Some(false), says) => format!("not carried out: {says}"),
+            (None, _) => "taken; the device did not say what came of it".to_owned(),
+        };
+        let (number, what) = (field(command, "number"), field(command, "what"));
+        lines.push(format!("command {number}: {what}: {outcome}"));
+    }
     for waits in items(posture, "waiting") {
         lines.push(format!("waits for the device: {}", field(waits, "what")));
     }
@@ -44,7 +56,7 @@ pub(super) fn text(posture: &Value) -> String {
 /// A command that waits.
 pub(super) fn commanded(answer: &Value) -> String {
     let (id, number) = (field(answer, "id"), field(answer, "number"));
-    format!("command {number} waits for {id}; `stockade device posture {id}` says when it is done")
+    format!("command {number} waits for {id}; `stockade device posture {id}` says what came of it")
 }
 
 #[cfg(test)]
@@ -65,6 +77,12 @@ mod tests {
                     { "rule": "programs/packages", "severity": null, "count": 0,
                       "since": "2026-11-22T18:40:03Z", "says": "the package database can not be read" },
                 ] },
+            ],
+            "profile_refused": "no key that is trusted has signed it",
+            "commands": [
+                { "number": 8, "what": "take back what was applied last", "done": false, "says": "nothing was applied" },
+                { "number": 7, "what": "mend what is found", "done": true, "says": "2 steps" },
+                { "number": 6, "what": "switch UPnP off", "done": null, "says": "" },
             ],
             "waiting": [ { "number": 9, "what": "mend what is found" } ],
         });

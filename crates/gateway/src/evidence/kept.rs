@@ -7,6 +7,7 @@ use stockade_api::signed::{Command, Order};
 use stockade_controls::engine::{PROTOCOLS, Posture, ProtocolVerdict, Severity, Standard};
 use time::{Duration, OffsetDateTime};
 
+use super::came::{RefusedProfile, Taken};
 use crate::attest::Verdict;
 use crate::events::printable;
 use crate::name::DeviceId;
@@ -38,6 +39,12 @@ pub struct Kept {
     pub(super) asked: Option<Asked>,
     /// What waits for the device, in order.
     pub waiting: Vec<Waiting>,
+    /// The last commands that it took, and what came of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<Taken>,
+    /// The profile that it will not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_profile: Option<RefusedProfile>,
     /// The number of the last command.
     pub(super) last_command: u64,
     /// Which log the device's events are of, and how many of it were told.

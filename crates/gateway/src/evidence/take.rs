@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_api::events;
+use stockade_api::events::{self, Came};
 use stockade_api::helper::{Event, Weight};
 use stockade_api::signed::Evidence;
 use stockade_controls::engine::Posture;
@@ -112,7 +112,7 @@ impl Judge {
             kept.answered();
             self.start(device, &evidence, came, kept, batch);
         }
-        kept.waiting.retain(|it| it.number > evidence.done);
+        kept.taken(evidence.done, came);
         kept.last = Some(Last {
             number: evidence.number,
             came,
@@ -250,6 +250,17 @@ impl Judge {
             let _held = self
                 .registry
                 .quarantine_for(id, Control::Tamper, &why, came);
+        }
+        let told = kept.told;
+        for event in batch.events.iter().filter(|it| it.number > told) {
+            if event.kind == "started" {
+                // Whom it trusts may be others now: it is sent again what it refused.
+                kept.refused_profile = None;
+            }
+            if let Some(it) = Came::read(event) {
+                let sent = || self.signed_profile(&device.name.model, 0);
+                kept.came(it, sent, came);
+            }
         }
         let last = batch.events.iter().map(|event| event.number).max();
         kept.told = kept.told.max(last.unwrap_or_default());

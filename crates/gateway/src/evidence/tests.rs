@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use stockade_api::events::Batch as Events;
+use stockade_api::events::{Batch as Events, Came};
 use stockade_api::helper::{Event, Weight};
 use stockade_api::signed::{Command, Evidence};
 use stockade_controls::engine::{RuleState, Severity, Standard};
@@ -387,6 +387,118 @@ fn commands_wait_through_a_restart_until_evidence_says_that_they_are_done() {
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].order, Order::Undo);
     assert!(world.commands(START + Duration::days(8)).is_empty());
+}
+
+/// An event of the device, as its helper notes what came of something.
+fn told(number: u64, came: &Came) -> Event {
+    Event {
+        number,
+        at: u64::try_from(START.unix_timestamp()).unwrap(),
+        weight: came.weight(),
+        by: "gateway".to_owned(),
+        kind: came.kind().to_owned(),
+        says: came.sentence(),
+    }
+}
+
+#[test]
+fn of_each_command_is_known_whether_it_was_carried_out_or_why_not() {
+    let mut world = World::new();
+    world.says(&world.evidence(None, None), START);
+    let wish = |wish| world.judge.wish(&world.id, wish, START).unwrap();
+    let numbers = [Wish::Apply, Wish::Undo, Wish::UpnpOff, Wish::Renew].map(wish);
+    let [apply, undo, upnp, renew] = numbers;
+    let came = |number, done, says: &str| Came::Command {
+        number,
+        done,
+        says: says.to_owned(),
+    };
+    // One is told of before evidence says that it was taken, one after; of one the device says nothing, and one never was.
+    let hears = |world: &World, events| {
+        world.comes("events", &Events::new(1, 0, events).write(), START);
+        world.judge.take_available(START).unwrap();
+    };
+    let first = [
+        told(1, &came(apply, true, "2 steps")),
+        told(2, &came(9, true, "never asked for")),
+    ];
+    hears(&world, first.to_vec());
+    let mut evidence = world.evidence(None, None);
+    evidence.done = upnp;
+    world.says(&evidence, START);
+    let second = told(3, &came(undo, false, "nothing was\u{1b}[2J applied"));
+    hears(&world, vec![second]);
+    world.again();
+    let kept = world.judge.kept(&world.id).unwrap();
+    let known: Vec<_> = kept
+        .taken
+        .iter()
+        .map(|it| {
+            (
+                it.number,
+                it.outcome.as_ref().map(|it| (it.done, &*it.says)),
+            )
+        })
+        .collect();
+    assert_eq!(
+        known,
+        [
+            (apply, Some((true, "2 steps"))),
+            (undo, Some((false, r"nothing was\u{1b}[2J applied"))),
+            (upnp, None),
+        ]
+    );
+    assert_eq!(world.commands(START)[0].number, renew);
+    // However many there are, the last ones are known.
+    for _ in 0..20 {
+        let number = world.judge.wish(&world.id, Wish::Apply, START).unwrap();
+        let mut evidence = world.evidence(None, None);
+        evidence.done = number;
+        world.says(&evidence, START);
+    }
+    let kept = world.judge.kept(&world.id).unwrap();
+    assert_eq!((kept.taken.len(), kept.waiting.len()), (8, 0));
+}
+
+#[test]
+fn a_profile_that_the_device_refuses_is_not_sent_again_until_it_or_the_device_changes() {
+    let world = World::new();
+    world.says(&world.evidence(None, None), START);
+    let install = |version: u8| {
+        let newer = PROFILE.replace("version = 7", &format!("version = {version}"));
+        let newer = parse(&newer).unwrap();
+        world.registry.install_profile(newer, START).unwrap();
+    };
+    install(8);
+    let sent = world.judge.waiting(&world.id, START);
+    let refused = |signed: &[u8]| Came::Profile {
+        name: Came::name(signed),
+        says: "no key that is trusted has signed it".to_owned(),
+    };
+    let mut number = 0;
+    let mut hears = |event: &dyn Fn(u64) -> Event| {
+        number += 1;
+        let batch = Events::new(1, 0, vec![event(number)]);
+        world.comes("events", &batch.write(), START);
+        world.judge.take_available(START).unwrap();
+    };
+    hears(&|number| told(number, &refused(b"another")));
+    assert_eq!(world.judge.waiting(&world.id, START), sent);
+    hears(&|number| told(number, &refused(&sent[0])));
+    world.says(&world.evidence(None, None), START);
+    assert!(world.judge.waiting(&world.id, START).is_empty());
+    // A new version is another profile.
+    install(9);
+    let next = world.judge.waiting(&world.id, START);
+    assert_eq!(next.len(), 1);
+    hears(&|number| told(number, &refused(&next[0])));
+    assert!(world.judge.waiting(&world.id, START).is_empty());
+    // A device that starts anew may trust others by now.
+    hears(&|number| Event {
+        kind: "started".to_owned(),
+        ..told(number, &refused(&next[0]))
+    });
+    assert_eq!(world.judge.waiting(&world.id, START), next);
 }
 
 #[test]

@@ -355,5 +355,39 @@ fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() 
     }
     assert!(listen(&hall, &["-C", "1"])?.contains("planted-retained"));
     assert!(gateway.cli(&asked)?.contains("planted-kept-value"));
+
+    // Until it is erased: the broker has nothing of it either, now and after it was killed.
+    let erase = |gateway: &Gateway, device: &str| {
+        gateway.cli(&["vault", "erase", device, "--reason", "x", "--yes"])
+    };
+    let output = porch.publish("mqttv5", "1", report, "planted-for-hall")?;
+    assert!(output.status.success(), "{}", text(&output));
+    let erased = erase(&gateway, "porch")?;
+    assert!(
+        erased.contains("\nThe broker forgot 0 sessions, 0 wills, ")
+            && erased.contains(" and 1 retained message.\n")
+            && !erased.contains(" 0 waiting messages")
+            && !erased.contains("others still need"),
+        "{erased}"
+    );
+    gateway.kill()?;
+    gateway.up()?;
+    porch.port = gateway.address("mqtt")?.port();
+    hall.port = porch.port;
+    let nothing = "forgot 0 sessions, 0 wills, 0 waiting messages and 0 retained messages.";
+    let again = erase(&gateway, "porch")?;
+    assert!(again.contains(nothing), "{again}");
+    // The other device's session is still there, and gets what comes now.
+    let output = porch.publish("mqttv5", "1", report, "fresh")?;
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(listen(&hall, &["-C", "1"])?.trim(), "fresh");
+    // A device has its keys from its enrolment on, although it sent nothing for the vault.
+    let erased = erase(&gateway, "hall")?;
+    assert!(
+        erased.starts_with(
+            "Erased hall: 0 records in 0 blocks, and its keys.\nThe broker forgot 1 session"
+        ),
+        "{erased}"
+    );
     gateway.stop()
 }

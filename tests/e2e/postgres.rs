@@ -109,6 +109,14 @@ fn the_state_is_in_the_database_and_survives_both_being_killed() -> Result<()> {
     let checked = gateway.json(&["vault", "fsck"])?;
     assert_eq!(checked["found"], serde_json::json!([]), "{checked}");
 
+    // Its person has it erased there, too.
+    let erased = gateway.cli(&["vault", "erase", "porch", "--reason", "x", "--yes"])?;
+    ensure!(
+        erased.contains("Erased porch: 5 records in ") && erased.contains("Epoch 2 is current"),
+        "{erased}"
+    );
+    stored(&gateway, &[])?;
+
     // Another directory does not take this database for its own, and this one does not start without it.
     let mut other = Gateway::prepared(&moved)?;
     let told = format!("{:#}", other.up().expect_err("refused"));

@@ -152,6 +152,11 @@ impl Server {
         ));
         let vault = Arc::clone(&kept.vault);
         tasks.spawn(tasks::stream_vault(vault, stopped.clone()));
+        tasks.spawn(tasks::make_keys(
+            Arc::clone(kept.vault.keys()),
+            Arc::clone(&kept.registry),
+            stopped.clone(),
+        ));
         tasks.spawn(tasks::feed_vault(kept.vault, kept.bus, stopped.clone()));
         tasks.spawn(evidence::run(
             kept.judge,
@@ -332,6 +337,7 @@ fn console_state(
         vault: Some(Arc::clone(&kept.vault)),
         store: Arc::clone(&kept.store),
         publisher: Some(tasks::publisher(mqtt.handle())),
+        forget: Some(tasks::forget(mqtt.handle())),
         signers: config.profile_keys()?.into(),
         info: Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),

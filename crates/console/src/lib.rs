@@ -37,7 +37,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 pub use admin::{Admin, AdminError, MAX_LENGTH, MIN_LENGTH, OneTimePassword, PasswordFault};
 pub use serve::{Peer, SocketError, bind_unix, serve, serve_unix};
 pub use session::{ABSOLUTE, COOKIE, IDLE};
-pub use state::{Command, ConsoleState, Info, Published, Publisher};
+pub use state::{Command, ConsoleState, Forget, Forgetting, Info, Published, Publisher};
 use stockade_vault::RoleName;
 pub use stockade_web::CONTENT_SECURITY_POLICY;
 pub use stockade_web::secret::NoRandomness;

@@ -9,13 +9,13 @@ use stockade_gateway::events::EventLog;
 use stockade_gateway::evidence::Judge;
 use stockade_gateway::link::LinkStatus;
 use stockade_gateway::link::grants::Grants;
-use stockade_gateway::name::TrustDomain;
+use stockade_gateway::name::{DeviceName, TrustDomain};
 use stockade_gateway::registry::Registry;
 use stockade_gateway::rollout::Rollouts;
 use stockade_gateway::tls::Clock;
 use stockade_profile::VerifyingKey;
 use stockade_store::Store;
-use stockade_vault::Vault;
+use stockade_vault::{Forgotten, Vault};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
@@ -43,6 +43,12 @@ pub type Published = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// Publishes commands.
 pub type Publisher = Arc<dyn Fn(Command) -> Published + Send + Sync>;
+
+/// What becomes of forgetting a device: what the broker had of it, or why not all of that is gone.
+pub type Forgetting = Pin<Box<dyn Future<Output = Result<Forgotten, String>> + Send>>;
+
+/// Has the broker forget a device.
+pub type Forget = Arc<dyn Fn(DeviceName) -> Forgetting + Send + Sync>;
 
 /// Facts about this gateway that do not change while it runs.
 #[derive(Debug, Clone)]
@@ -80,6 +86,8 @@ pub struct ConsoleState {
     pub store: Arc<dyn Store>,
     /// Sends commands to devices, where the broker runs in this process.
     pub publisher: Option<Publisher>,
+    /// Has the broker forget devices that are erased, where it runs in this process.
+    pub forget: Option<Forget>,
     /// Keys whose signature on a profile is trusted.
     pub signers: Arc<[VerifyingKey]>,
     /// Facts about the gateway.

@@ -12,6 +12,7 @@
 //! | time passed | [`Broker::handle_tick`] |
 //! | a device's policy changed, a device was revoked | [`Broker::set_policy`], [`Broker::revoke`] |
 //! | a message of the operator | [`Broker::publish_from_operator`] |
+//! | a device's data is erased | `Broker::forget`, step by step |
 
 mod acks;
 pub(crate) mod clone;
@@ -21,6 +22,7 @@ mod counters;
 mod deliver;
 mod devices;
 mod expiry;
+mod forget;
 pub(crate) mod fuzz;
 mod leave;
 mod message;
@@ -59,6 +61,8 @@ use crate::name::DeviceId;
 pub(crate) use self::connect::put_connack_error;
 pub use self::connect::{Arrival, Way};
 pub use self::counters::{Counters, CountersNow};
+pub(crate) use self::forget::Forgetting;
+pub use self::forget::{Forgotten, Whose};
 pub use self::operator::OperatorError;
 pub use self::outbox::{Closing, Outbox, Taken};
 pub use self::record::RecordError;

@@ -165,6 +165,9 @@ impl Judge {
         };
         // A bus that begins anew is taken from its start.
         let position = Some(Seq::new(position)).filter(|it| *it <= bus.last());
+        let position = position.unwrap_or_default();
+        // A bus remembers it no longer than it runs.
+        bus.trim(Stream::Posture, position)?;
         let attester = Arc::new(Attester::open(Arc::clone(&store))?);
         Ok(Self {
             attester,
@@ -174,7 +177,7 @@ impl Judge {
             settings,
             signer: signer::open(keys, !devices.is_empty())?,
             since: now,
-            working: Mutex::new(position.unwrap_or_default()),
+            working: Mutex::new(position),
             devices: Mutex::new(devices),
             news: tokio::sync::Notify::new(),
         })

@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod duties;
+mod forget;
 mod reports;
 
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::forget::ForgetError;
+pub use crate::broker::Forgotten;
 use crate::broker::{
     Broker, Counters, CountersNow, Limits, Now, OperatorError, Outbox, Output, Replay, ReplayError,
     Report,

@@ -58,6 +58,11 @@ impl TopicTemplate {
         self.0.replace(DEVICE, device)
     }
 
+    /// Whether the device's id is part of it: what it expands to is one device's alone.
+    pub fn names_device(&self) -> bool {
+        self.0.contains(DEVICE)
+    }
+
     /// Whether a level is `+` or `#`.
     pub fn has_wildcards(&self) -> bool {
         self.0.split('/').any(|level| matches!(level, "+" | "#"))

@@ -183,4 +183,13 @@ pub trait Bus: Send + Sync + fmt::Debug {
 
     /// The newest position given out, durable or not; every record appended later gets a higher one.
     fn last(&self) -> Seq;
+
+    /// What is durable now and what is appended from now on are kept apart: once all of the former is trimmed, none of it
+    /// stays because of the latter. A bus that frees records one by one has nothing to do.
+    fn part(&self) {}
+
+    /// The oldest position that may still be on disk, trimmed or not; above [`Bus::last`] if there is none.
+    fn first(&self) -> Seq {
+        Seq::ZERO
+    }
 }

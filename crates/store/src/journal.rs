@@ -131,6 +131,8 @@ struct Front {
     refusing: Option<Refusal>,
     /// The writer sleeps: whoever brings the first record wakes it.
     idle: bool,
+    /// The next group begins a segment.
+    part: bool,
     closing: bool,
 }
 
@@ -148,6 +150,8 @@ struct Group {
     marks: Vec<Mark>,
     newest: Newest,
     last: Seq,
+    /// It begins a segment.
+    parts: bool,
 }
 
 #[derive(Debug)]
@@ -212,6 +216,7 @@ impl Journal {
                 next,
                 refusing: None,
                 idle: false,
+                part: false,
                 closing: false,
             }),
             work: Condvar::new(),
@@ -369,6 +374,20 @@ impl Bus for Journal {
 
     fn last(&self) -> Seq {
         before(self.shared.front().next)
+    }
+
+    fn part(&self) {
+        self.shared.front().part = true;
+    }
+
+    fn first(&self) -> Seq {
+        let oldest = self
+            .shared
+            .index()
+            .segments
+            .front()
+            .and_then(|segment| segment.marks.first().map(|mark| mark.first));
+        oldest.unwrap_or_else(|| self.shared.front().next)
     }
 }
 

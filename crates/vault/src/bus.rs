@@ -170,6 +170,14 @@ impl Bus for SealedBus {
     fn last(&self) -> Seq {
         self.inner.last()
     }
+
+    fn part(&self) {
+        self.inner.part();
+    }
+
+    fn first(&self) -> Seq {
+        self.inner.first()
+    }
 }
 
 fn refusing(why: &dyn std::fmt::Display) -> BusError {

@@ -26,6 +26,10 @@ const LOOKED_AT: usize = 1_024;
 /// A deferred erasure is due after this; [`Vault::settle`] is called each hour, so it is complete within a day.
 pub const DEFER: Duration = Duration::HOUR.saturating_mul(23);
 
+/// What a broker's deleted files leave.
+const DELETED: &str = "deleted files of the gateway's journal, where the file system or a copy keeps them: they are sealed under a key that lives as \
+     long as the vault";
+
 /// What is still owed to a subject.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +49,8 @@ pub struct Erased {
     pub blocks: u64,
     /// The records in them.
     pub records: u64,
+    /// What the gateway's broker had of it; none if no broker was asked.
+    pub broker: Option<Forgotten>,
     /// The end of the epoch that the subject's keys were wrapped under; none if it is yet to come.
     pub rotation: Option<Rotated>,
     /// Why, and until when, the old epoch is alive.
@@ -53,6 +59,21 @@ pub struct Erased {
     pub proof: Proof,
     /// What this could not erase.
     pub remains: Vec<String>,
+}
+
+/// What a broker had of a device, and has no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Sessions, with their subscriptions.
+    pub sessions: u64,
+    /// Wills that were not spoken.
+    pub wills: u64,
+    /// Copies of messages that waited to be delivered.
+    pub waiting: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Whether the files are gone that had any of it.
+    pub cleared: bool,
 }
 
 /// Where an erasure is in the log.
@@ -69,13 +90,17 @@ pub struct Proof {
 }
 
 impl Vault {
-    /// Erases all that the vault has of a device. With `defer`, the old epoch ends together with that of others, within
-    /// a day.
+    /// Erases all that the vault has of a device, and before that what `broker` forgets, for whoever may. With `defer`, the old
+    /// epoch ends together with that of others, within a day.
+    ///
+    /// The broker is asked first and again at each try: killed behind it, the erasure was not begun; killed later, the broker
+    /// owes nothing.
     pub fn erase(
         &self,
         access: &Access,
         subject: &Subject,
         defer: bool,
+        broker: impl FnOnce() -> Result<Option<Forgotten>, String>,
         now: OffsetDateTime,
     ) -> Result<Erased, VaultError> {
         if let Err(refused) = access.may_on(Action::Erase, subject) {
@@ -94,10 +119,12 @@ impl Vault {
         let receipt = self
             .log()
             .append(&told.clone().fact("found", u64::from(located.is_some())))?;
+        let broker = broker().map_err(|why| VaultError::Broker { why })?;
         let mut erased = Erased {
             found: located.is_some(),
             blocks: 0,
             records: 0,
+            broker,
             rotation: None,
             waits: None,
             proof: Proof {
@@ -106,7 +133,7 @@ impl Vault {
                 subject: told.subject,
                 checkpoint: String::new(),
             },
-            remains: self.remains(),
+            remains: self.remains(broker),
         };
         if let Some((name, id)) = located {
             let due = if defer { now + DEFER } else { now };
@@ -311,7 +338,7 @@ impl Vault {
     }
 
     /// What no erasure of ours reaches.
-    fn remains(&self) -> Vec<String> {
+    fn remains(&self, broker: Option<Forgotten>) -> Vec<String> {
         let (place, destroys) = self.keys.root();
         let copies = match place {
             RootPlace::File(_) => {
@@ -332,9 +359,13 @@ impl Vault {
         remains.extend([
             "releases and aggregates that were published before",
             "fields sealed for readers, where a reader has copies of them",
-            "the device's registration, its events and readers named for it at the gateway, and messages that wait for it or are \
-             retained at the broker: remove the device there",
+            "the device's registration, its events and readers named for it at the gateway: remove the device there",
         ]);
+        remains.extend(match broker {
+            None => vec!["messages at the broker that wait for it, or that it published"],
+            Some(Forgotten { cleared: true, .. }) => vec![DELETED],
+            Some(_) => vec![DELETED, "files of the gateway's journal that others still need: they go when those have taken what is theirs"],
+        });
         remains.into_iter().map(str::to_owned).collect()
     }
 }

@@ -193,6 +193,9 @@ impl Keys {
                 };
                 all.push(keys);
             }
+            if made.is_empty() {
+                return Ok(all);
+            }
             match self.store.commit(batch) {
                 Ok(()) => {}
                 // Another was quicker with one of them.
@@ -208,6 +211,20 @@ impl Keys {
             }
             return Ok(all);
         }
+    }
+
+    /// Makes the keys of those that have none, in one commit: so that [`Keys::subject`] finds them. How many those were.
+    pub fn introduce(&self, subjects: &[Subject]) -> Result<usize, KeyError> {
+        let mut missing = Vec::new();
+        for subject in subjects {
+            if self.id_of(&self.name(subject))?.is_none() {
+                missing.push(subject.clone());
+            }
+        }
+        if !missing.is_empty() {
+            self.subjects(&missing)?;
+        }
+        Ok(missing.len())
     }
 
     /// The keys of this device's subject, if there is one.

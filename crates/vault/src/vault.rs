@@ -74,6 +74,12 @@ pub enum VaultError {
     /// Who asked may not.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The gateway's broker did not forget the device, so the vault did not begin.
+    #[error("the broker did not forget the device: {why}")]
+    Broker {
+        /// Why not.
+        why: String,
+    },
     /// A version that kept records in another way wrote the store.
     #[error(
         "the vault's store was written by an older version, whose records this one does not read: start with a new data directory"
@@ -183,6 +189,9 @@ impl Vault {
             streams: Mutex::default(),
         };
         vault.check_epoch()?;
+        // A bus remembers it no longer than it runs.
+        let taken = vault.progress().position.taken;
+        vault.bus.trim(Stream::Telemetry, taken)?;
         Ok(vault)
     }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_console::{Command, Publisher};
+use stockade_console::{Command, Forget, Publisher};
 use stockade_gateway::mqtt::MqttHandle;
 use stockade_gateway::name::ModelName;
-use stockade_gateway::registry::Registry;
+use stockade_gateway::registry::{DeviceRecord, Registry, State};
 use stockade_gateway::tls::Refusals;
 use stockade_profile::Profile;
 use stockade_store::Bus;
-use stockade_vault::{Profiles, Vault};
+use stockade_vault::{Forgotten, Keys, Profiles, Subject, Vault};
 use time::OffsetDateTime;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 /// Between two looks for new telemetry: records gather meanwhile, and are stored together.
@@ -22,6 +23,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const TIDY_VAULT: Duration = Duration::from_hours(1);
 /// Between two looks at what is due in a stream of released rows.
 const STREAM: Duration = Duration::from_secs(1);
+/// Devices whose keys are made in one commit.
+const KEYS: usize = 256;
 /// Between two rounds of tidying.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -123,6 +126,55 @@ pub(crate) async fn stream_vault(vault: Arc<Vault>, mut stop: watch::Receiver<bo
     }
 }
 
+/// Makes the vault's keys of devices when they are enrolled, until `stop`; those that have none at the start get theirs then. So
+/// no first message of a device has to wait for them in the broker.
+pub(crate) async fn make_keys(
+    keys: Arc<Keys>,
+    registry: Arc<Registry>,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Watched before all are looked at, so that nobody falls between.
+    let mut changes = registry.changes();
+    let mut news = registry.list(OffsetDateTime::now_utc());
+    loop {
+        let devices: Vec<_> = news.into_iter().filter_map(enrolled).collect();
+        let worker = Arc::clone(&keys);
+        let made = tokio::task::spawn_blocking(move || {
+            let mut made = devices.chunks(KEYS).map(|some| worker.introduce(some));
+            made.try_for_each(|made| made.map(drop))
+        })
+        .await;
+        match made {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the vault's keys of a device are made with its first message");
+            }
+            Err(error) => tracing::error!(%error, "making keys of devices failed"),
+        }
+        let change = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            change = changes.recv() => change,
+        };
+        let now = OffsetDateTime::now_utc();
+        news = match change {
+            Ok(id) => registry.get(&id, now).into_iter().collect(),
+            Err(RecvError::Lagged(_)) => registry.list(now),
+            Err(RecvError::Closed) => return,
+        };
+    }
+}
+
+/// The subject of a device that may send.
+fn enrolled(record: DeviceRecord) -> Option<Subject> {
+    match record.state {
+        State::Active | State::Quarantined { .. } => Some(Subject {
+            model: record.name.model.to_string(),
+            device: record.name.id.to_string(),
+        }),
+        State::Pending | State::Revoked { .. } => None,
+    }
+}
+
 /// Writes the registry's counters and sums up refusals now and then, and once more at the end.
 pub(crate) async fn tidy(
     registry: Arc<Registry>,
@@ -164,6 +216,24 @@ pub(crate) fn publisher(mqtt: MqttHandle) -> Publisher {
                 .await;
             sent.map(|_recipients| ())
                 .map_err(|error| error.to_string())
+        })
+    })
+}
+
+/// How the broker is told to forget a device that is erased.
+pub(crate) fn forget(mqtt: MqttHandle) -> Forget {
+    Arc::new(move |device| {
+        let mqtt = mqtt.clone();
+        Box::pin(async move {
+            let gone = mqtt.forget(&device).await;
+            let gone = gone.map_err(|error| error.to_string())?;
+            Ok(Forgotten {
+                sessions: gone.sessions,
+                wills: gone.wills,
+                waiting: gone.waiting,
+                retained: gone.retained,
+                cleared: gone.cleared,
+            })
         })
     })
 }

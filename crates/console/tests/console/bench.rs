@@ -18,7 +18,7 @@ use stockade_gateway::tls::Clock;
 use stockade_profile::{Control, Profile};
 use stockade_store::telemetry::Record;
 use stockade_store::{Bus, Journal, JournalOptions, Sqlite, Store, Stream};
-use stockade_vault::{Keys, Profiles, RootPlace, SealedBus, Vault};
+use stockade_vault::{Forgotten, Keys, Profiles, RootPlace, SealedBus, Vault};
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
@@ -188,6 +188,16 @@ impl Bench {
                     outbox.lock().await.push(command);
                     Ok(())
                 })
+            })),
+            forget: Some(Arc::new(|_device| {
+                let gone = Forgotten {
+                    sessions: 1,
+                    waiting: 3,
+                    retained: 2,
+                    cleared: true,
+                    ..Forgotten::default()
+                };
+                Box::pin(std::future::ready(Ok(gone)))
             })),
             signers: Arc::new([]),
             info: Info {

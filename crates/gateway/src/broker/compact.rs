@@ -3,6 +3,8 @@
 //! A round walks through every session and every retained message, a few at a time. When it is
 //! through and on disk, everything before its start is trimmed. No moment needs the whole state.
 
+use stockade_store::BusError;
+
 use super::message::Parcel;
 use super::record::{Record, put_bytes, put_ids, put_number, put_time};
 use super::session::Session;
@@ -42,6 +44,26 @@ impl Round {
 }
 
 impl Broker {
+    /// Begins a round now, whatever was written since the last one. When it is through, all of the journal's records of
+    /// sessions from before are trimmed.
+    pub(crate) fn begin_round(&mut self, out: &mut Output) -> Result<(), BusError> {
+        let start = self.bus.last().get();
+        // Of no session, and so nothing to who reads it: where nothing is left to be written anew, the journal's next segment
+        // would not begin, and the one before would stay.
+        self.journal(&Record::Ended { sid: 0 }, out)?;
+        self.round = Round {
+            written: 0,
+            phase: Phase::Sessions(0),
+            start,
+        };
+        Ok(())
+    }
+
+    /// Whether no round is under way.
+    pub(crate) fn is_compact(&self) -> bool {
+        matches!(self.round.phase, Phase::Resting)
+    }
+
     /// One step of a round, if one is due.
     pub(crate) fn compact(&mut self, out: &mut Output) {
         match self.round.phase {

@@ -35,6 +35,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) qos: u8,
     /// The session it comes from; 0 is the operator.
     pub(crate) from: u64,
+    /// The slot of the device it comes from, if it is not the operator.
+    pub(crate) device: Option<u32>,
     /// Its packet identifier, if it is QoS 2.
     pub(crate) packet_id: u16,
     /// The record for the vault or for judgement.
@@ -194,7 +196,9 @@ impl Broker {
         scratch.record.clear();
         let expires = super::message::to_unix(expires(inbound.publish, out.now), out.now);
         if inbound.qos > 0 || keep {
-            put_wire(inbound.publish, &mut scratch.wire);
+            let by = inbound.device.and_then(|slot| self.devices.get(slot));
+            let by = by.map(|device| device.policy.device());
+            put_wire(inbound.publish, by, &mut scratch.wire);
         }
         if inbound.qos > 0 {
             for step in plan.iter().filter(|s| s.durable && s.qos > 0) {

@@ -8,6 +8,7 @@ use stockade_store::{BusError, Stream, telemetry};
 
 use super::clone::{self, Sightings};
 use super::counters::{add, bump};
+use super::message::Message;
 use super::outbox::Closing;
 use super::record::Record;
 use super::{Broker, Handle, Now, Output, Report};
@@ -207,36 +208,13 @@ impl Broker {
         session.subscriptions.shrink_to_fit();
         let mut changes = Vec::new();
         if let Some(outgoing) = &mut session.outgoing {
-            let allowed =
-                |topic: Option<TopicName<'_>>| topic.is_some_and(|t| policy.may_receive(t));
-            let mut kept_bytes = 0;
-            outgoing.queue.retain(|parcel| {
-                let keep = allowed(parcel.message.topic());
-                if keep {
-                    kept_bytes += parcel.message.size();
-                } else {
-                    changes.push(Record::Dropped {
-                        sid,
-                        mid: parcel.message.mid,
-                    });
-                }
-                keep
-            });
-            outgoing.queued_bytes = kept_bytes;
-            outgoing.flights.retain(|flight| {
-                let keep = flight
-                    .parcel
-                    .as_ref()
-                    .is_none_or(|p| allowed(p.message.topic()));
-                if !keep {
-                    changes.push(Record::Acked {
-                        sid,
-                        packet_id: flight.packet_id,
-                    });
-                }
-                keep
-            });
-            outgoing.resend = outgoing.resend.min(outgoing.flights.len());
+            let denied = |message: &Message| {
+                !message
+                    .topic()
+                    .is_some_and(|topic| policy.may_receive(topic))
+            };
+            changes = outgoing.without(sid, denied);
+            outgoing.drop_all(denied);
             add(&self.counters.refused_delivery, changes.len() as u64);
         }
         for held in &gone {

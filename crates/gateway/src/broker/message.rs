@@ -9,6 +9,7 @@ use stockade_mqtt::{
 
 use super::Now;
 use super::session::Live;
+use crate::name::DeviceName;
 
 /// A message that waits for somebody, or is retained.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub(crate) struct Message {
     pub(crate) seq: u64,
     /// When it expires (monotonic milliseconds); 0 is never.
     pub(crate) expires: u64,
-    /// The message as an MQTT 5 PUBLISH with QoS 0, without alias and subscription identifiers.
+    /// The message as an MQTT 5 PUBLISH with QoS 0, without alias and subscription identifiers; behind it the device that
+    /// published it, as `model/id`.
     pub(crate) wire: Box<[u8]>,
 }
 
@@ -36,6 +38,15 @@ impl Message {
 
     pub(crate) fn topic(&self) -> Option<TopicName<'_>> {
         self.publish()?.topic
+    }
+
+    /// The device that published it, as `model/id`. Empty for the operator, for a will that is not spoken yet, and for what
+    /// a version wrote that did not keep it.
+    pub(crate) fn publisher(&self) -> &[u8] {
+        let publish = frame(&self.wire, Limits::NONE).ok().flatten();
+        publish
+            .and_then(|publish| self.wire.get(publish.len()..))
+            .unwrap_or_default()
     }
 
     pub(crate) fn expired(&self, now: Now) -> bool {
@@ -82,8 +93,8 @@ pub(crate) fn parse_wire(wire: &[u8]) -> Option<Publish<'_>> {
     }
 }
 
-/// Writes the kept form of a publish whose topic is known.
-pub(crate) fn put_wire(publish: &Publish<'_>, out: &mut Vec<u8>) {
+/// Writes the kept form of a publish whose topic is known, and who published it.
+pub(crate) fn put_wire(publish: &Publish<'_>, by: Option<&DeviceName>, out: &mut Vec<u8>) {
     let mut kept = *publish;
     kept.delivery = Delivery::AtMostOnce;
     kept.retain = false;
@@ -91,6 +102,13 @@ pub(crate) fn put_wire(publish: &Publish<'_>, out: &mut Vec<u8>) {
     kept.properties.subscription_ids = (&[][..]).into();
     // Cannot fail: it was decoded from a packet no larger. An empty message reads back as none.
     put(out, |out| kept.encode(Version::V5, out));
+    if let Some(DeviceName { model, id }) = by
+        && !out.is_empty()
+    {
+        out.extend_from_slice(model.as_str().as_bytes());
+        out.push(b'/');
+        out.extend_from_slice(id.as_str().as_bytes());
+    }
 }
 
 /// Appends a packet, or nothing if it cannot be written.

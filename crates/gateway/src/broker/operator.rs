@@ -53,6 +53,7 @@ impl Broker {
             topic: name,
             qos: qos.min(2),
             from: 0,
+            device: None,
             packet_id: 0,
             kept: None,
             with: None,

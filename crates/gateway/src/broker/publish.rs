@@ -153,10 +153,8 @@ impl Broker {
                     topic,
                     qos,
                     from: sid,
-                    packet_id: match packet.delivery {
-                        Delivery::ExactlyOnce { id, .. } => id.get(),
-                        _ => 0,
-                    },
+                    device: Some(device),
+                    packet_id: remembered(packet.delivery),
                     kept: kept.as_ref(),
                     with: None,
                 };
@@ -422,5 +420,13 @@ impl Broker {
             },
             out,
         )
+    }
+}
+
+/// The packet identifier by which a message is known if it comes again (§4.3.3); 0 if it is not.
+fn remembered(delivery: Delivery) -> u16 {
+    match delivery {
+        Delivery::ExactlyOnce { id, .. } => id.get(),
+        Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => 0,
     }
 }

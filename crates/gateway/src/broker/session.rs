@@ -8,6 +8,7 @@ use stockade_mqtt::{SubscriptionId, Version};
 
 use super::message::{Message, Parcel};
 use super::outbox::Outbox;
+use super::record::Record;
 use super::subscriptions::Options;
 
 /// A subscription as its session remembers it.
@@ -161,6 +162,35 @@ impl Outgoing {
         let parcel = self.queue.remove(at)?;
         self.queued_bytes = self.queued_bytes.saturating_sub(parcel.message.size());
         Some(parcel)
+    }
+
+    /// What the journal is told when the messages that `goes` says of go: see [`Outgoing::drop_all`].
+    pub(crate) fn without(
+        &self,
+        sid: u64,
+        goes: impl Fn(&Message) -> bool,
+    ) -> Vec<Record<'static>> {
+        let queued = self.queue.iter().filter(|parcel| goes(&parcel.message));
+        let queued = queued.map(|parcel| Record::Dropped {
+            sid,
+            mid: parcel.message.mid,
+        });
+        let is_flying = |flight: &&Flight| flight.parcel.as_ref().is_some_and(|p| goes(&p.message));
+        let flying = self.flights.iter().filter(is_flying);
+        let flying = flying.map(|flight| Record::Acked {
+            sid,
+            packet_id: flight.packet_id,
+        });
+        queued.chain(flying).collect()
+    }
+
+    /// Drops the messages that `goes` says of, queued or in flight.
+    pub(crate) fn drop_all(&mut self, goes: impl Fn(&Message) -> bool) {
+        self.queue.retain(|parcel| !goes(&parcel.message));
+        self.queued_bytes = self.queue.iter().map(|parcel| parcel.message.size()).sum();
+        self.flights
+            .retain(|flight| !flight.parcel.as_ref().is_some_and(|p| goes(&p.message)));
+        self.resend = self.resend.min(self.flights.len());
     }
 
     pub(crate) fn position(&self, packet_id: u16) -> Option<usize> {

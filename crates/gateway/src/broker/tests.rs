@@ -2,6 +2,7 @@
 
 mod crash;
 mod delivery;
+mod forget;
 mod lifecycle;
 mod refusals;
 mod world;

@@ -30,7 +30,7 @@ impl Will {
             payload: packet.payload.as_bytes(),
         };
         let mut wire = Vec::new();
-        put_wire(&publish, &mut wire);
+        put_wire(&publish, None, &mut wire);
         Self::kept(
             wire.into(),
             packet.qos.as_u8(),
@@ -133,6 +133,7 @@ impl Broker {
                     topic,
                     qos: will.qos,
                     from: sid,
+                    device: Some(device),
                     packet_id: 0,
                     kept: kept.as_ref(),
                     with: durable.then_some(&spoken),

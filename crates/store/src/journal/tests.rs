@@ -498,6 +498,31 @@ fn space_is_freed_once_every_stream_is_past_it() {
 }
 
 #[test]
+fn what_was_there_at_a_parting_goes_without_what_came_behind_it() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(dir.path()).unwrap();
+    assert!(journal.first() > journal.last(), "nothing is there");
+    let old = journal.append(Stream::Sessions, b"old").unwrap();
+    wait(&journal, old).unwrap();
+    assert_eq!(journal.first(), old);
+    journal.part();
+    assert_eq!(segments(dir.path()).len(), 1, "nothing came behind it");
+    let new = journal.append(Stream::Sessions, b"new").unwrap();
+    wait(&journal, new).unwrap();
+    let newer = journal.append(Stream::Sessions, b"newer").unwrap();
+    wait(&journal, newer).unwrap();
+    assert_eq!(segments(dir.path()).len(), 2, "one parting, one segment");
+    journal.trim(Stream::Sessions, old).unwrap();
+    assert_eq!(segments(dir.path()).len(), 1);
+    assert_eq!(journal.first(), new);
+    assert_eq!(texts(&journal, Stream::Sessions), ["new", "newer"]);
+    drop(journal);
+    let journal = open(dir.path()).unwrap();
+    assert_eq!(journal.first(), new, "also after a start");
+    assert_eq!(texts(&journal, Stream::Sessions), ["new", "newer"]);
+}
+
+#[test]
 fn a_payload_that_looks_like_a_frame_is_not_taken_for_one() {
     let dir = TempDir::new().unwrap();
     // A device does not know the salt; with it, this would be an intact frame.

@@ -104,6 +104,9 @@ impl Writer {
         }
         front.idle = false;
         std::mem::swap(&mut front.group, group);
+        if !group.bytes.is_empty() {
+            group.parts = std::mem::take(&mut front.part);
+        }
         front.closing
     }
 
@@ -144,7 +147,7 @@ impl Writer {
     fn write(&mut self, group: &Group) -> Result<(), Failure> {
         let length = group.bytes.len() as u64;
         if self.active.used > FILE_HEADER as u64
-            && self.active.used + length > self.shared.options.segment_bytes
+            && (group.parts || self.active.used + length > self.shared.options.segment_bytes)
         {
             self.rotate(group)?;
         }

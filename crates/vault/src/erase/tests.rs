@@ -10,7 +10,7 @@ use stockade_store::{Batch, Bus, Journal, JournalOptions, Scan, Store, Stream, s
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use super::{Erased, TOMBSTONES};
+use super::{Erased, Forgotten, TOMBSTONES};
 use crate::access::{Access, Role};
 use crate::keys::tests::{Mortal, device, killed_after, planted};
 use crate::keys::{KeyError, Keys, RootPlace, SUBJECTS};
@@ -126,7 +126,8 @@ impl World {
     }
 
     fn erase(&self, defer: bool) -> Result<Erased, VaultError> {
-        self.vault.erase(&operator(), &device(0), defer, now())
+        self.vault
+            .erase(&operator(), &device(0), defer, || Ok(None), now())
     }
 
     /// The pseudonyms in what can be read of a device, and how many blocks cannot be.
@@ -377,6 +378,58 @@ fn a_message_that_was_treated_before_the_erasure_is_not_stored_after_it() {
 }
 
 #[test]
+fn the_broker_is_asked_before_the_vault_begins_and_not_for_who_may_not() {
+    let dir = TempDir::new().unwrap();
+    let world = World::filled(dir.path());
+    let analyst = Access {
+        role: Role::Analyst,
+        ..operator()
+    };
+    let never = || panic!("who may not erase has the broker forget");
+    let refused = world.vault.erase(&analyst, &device(0), false, never, now());
+    assert!(matches!(refused, Err(VaultError::Refused(_))));
+
+    let ill = || Err("the journal takes no records".to_owned());
+    let failed = world
+        .vault
+        .erase(&operator(), &device(0), false, ill, now());
+    let said = failed.unwrap_err().to_string();
+    assert!(said.ends_with("the journal takes no records"), "{said}");
+    assert!(
+        world
+            .store
+            .scan(TOMBSTONES, Scan::all())
+            .unwrap()
+            .is_empty()
+    );
+    world.vault.settle(now()).unwrap();
+    assert!(world.keys.find(&device(0)).unwrap().is_some());
+
+    let gone = Forgotten {
+        retained: 2,
+        cleared: false,
+        ..Forgotten::default()
+    };
+    let erased = world
+        .vault
+        .erase(&operator(), &device(0), false, || Ok(Some(gone)), now())
+        .unwrap();
+    assert_eq!((erased.records, erased.broker), (3, Some(gone)));
+    assert!(
+        erased
+            .remains
+            .iter()
+            .any(|it| it.contains("others still need"))
+    );
+    // Also for a device that the vault has nothing of.
+    let again = world
+        .vault
+        .erase(&operator(), &device(0), false, || Ok(Some(gone)), now())
+        .unwrap();
+    assert_eq!((again.found, again.broker), (false, Some(gone)));
+}
+
+#[test]
 fn who_may_not_erase_is_refused_and_on_record() {
     let dir = TempDir::new().unwrap();
     let world = World::filled(dir.path());
@@ -388,11 +441,15 @@ fn who_may_not_erase_is_refused_and_on_record() {
     ] {
         let access = Access { role, ..operator() };
         let before = world.vault.log().head().0;
-        let done = world.vault.erase(&access, &device(0), true, now());
+        let done = world
+            .vault
+            .erase(&access, &device(0), true, || Ok(None), now());
         assert_eq!(done.is_ok(), erased, "{access:?}");
         assert_eq!(world.vault.log().head().0, before + 1);
     }
-    let unknown = world.vault.erase(&operator(), &device(7), false, now());
+    let unknown = world
+        .vault
+        .erase(&operator(), &device(7), false, || Ok(None), now());
     assert!(!unknown.unwrap().found);
 }
 

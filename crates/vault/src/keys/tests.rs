@@ -126,6 +126,28 @@ impl Store for Mortal {
     }
 }
 
+#[test]
+fn keys_that_were_made_beforehand_are_those_of_the_first_message_which_writes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (_store, keys) = open(dir.path()).unwrap();
+    let first = keys.subject(&device(1)).unwrap();
+    assert_eq!(
+        keys.introduce(&[device(0), device(1), device(2)]).unwrap(),
+        2
+    );
+    assert_eq!(
+        keys.introduce(&[device(0), device(1), device(2)]).unwrap(),
+        0
+    );
+    assert_eq!(keys.subject(&device(1)).unwrap().id, first.id);
+    drop(keys);
+    let (_store, keys) = open(dir.path()).unwrap();
+    // A process that may write nothing.
+    let found = killed_after(0, || keys.subject(&device(2)).map(|keys| keys.id));
+    let unknown = killed_after(0, || keys.subject(&device(3)).map(|keys| keys.id));
+    assert_eq!((found, unknown), (true, false));
+}
+
 pub(crate) fn device(number: u32) -> Subject {
     Subject {
         model: "cam-2".to_owned(),

@@ -185,7 +185,7 @@ fn an_old_backup_is_refused_with_what_it_would_forget_and_a_dead_one_always() {
     let erase = |defer| {
         place
             .vault
-            .erase(&operator(), &subject("hall"), defer, now())
+            .erase(&operator(), &subject("hall"), defer, || Ok(None), now())
     };
     erase(true).unwrap();
     let error = restored(&copy("erased"), &file, true).unwrap_err();
@@ -195,7 +195,7 @@ fn an_old_backup_is_refused_with_what_it_would_forget_and_a_dead_one_always() {
     place.ingest();
     place
         .vault
-        .erase(&operator(), &subject("hall"), false, now())
+        .erase(&operator(), &subject("hall"), false, || Ok(None), now())
         .unwrap();
     let error = restored(&copy("dead"), &file, true).unwrap_err();
     assert!(

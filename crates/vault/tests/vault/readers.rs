@@ -113,9 +113,13 @@ phone = { use = "format-preserving", alphabet = "digits" }"#,
         "{log}"
     );
 
-    let erased = place
-        .vault
-        .erase(&operator(None), &subject("porch"), false, now());
+    let erased = place.vault.erase(
+        &operator(None),
+        &subject("porch"),
+        false,
+        || Ok(None),
+        now(),
+    );
     assert!(erased.unwrap().found);
     assert_eq!(reveal(&repair, "porch", "owner").unwrap(), None);
     assert_eq!(reveal(&repair, "porch", "phone").unwrap(), None);

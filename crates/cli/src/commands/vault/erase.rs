@@ -45,20 +45,20 @@ fn text(device: &str, erased: &Value) -> String {
     let none = Value::Null;
     let proof = erased.get("proof").unwrap_or(&none);
     let entry = field(proof, "entry");
+    let forgot = erased.get("broker").and_then(forgot);
     if erased.get("found") != Some(&json!(true)) {
-        return format!(
+        let nothing = format!(
             "The vault has nothing of {device}: it sent nothing that was stored, or was erased before (entry {entry} of the log)."
         );
+        let lines: Vec<_> = [nothing].into_iter().chain(forgot).collect();
+        return lines.join("\n");
     }
-    let number = |name| {
-        let number = erased.get(name).and_then(Value::as_u64);
-        number.and_then(|it| usize::try_from(it).ok()).unwrap_or(0)
-    };
     let mut lines = vec![format!(
         "Erased {device}: {} in {}, and its keys.",
-        counted(number("records"), "record"),
-        counted(number("blocks"), "block")
+        counted(number(erased, "records"), "record"),
+        counted(number(erased, "blocks"), "block")
     )];
+    lines.extend(forgot);
     match (erased.get("rotation"), erased.get("waits")) {
         (_, Some(Value::String(waits))) => lines.push(format!("Not complete yet: {waits}.")),
         (Some(rotation), _) => lines.push(rotated(rotation)),
@@ -91,6 +91,23 @@ fn text(device: &str, erased: &Value) -> String {
     lines.join("\n")
 }
 
+/// What the broker had; nothing if it was not asked.
+fn forgot(broker: &Value) -> Option<String> {
+    broker.as_object()?;
+    Some(format!(
+        "The broker forgot {}, {}, {} and {}.",
+        counted(number(broker, "sessions"), "session"),
+        counted(number(broker, "wills"), "will"),
+        counted(number(broker, "waiting"), "waiting message"),
+        counted(number(broker, "retained"), "retained message"),
+    ))
+}
+
+fn number(of: &Value, name: &str) -> usize {
+    let number = of.get(name).and_then(Value::as_u64);
+    number.and_then(|it| usize::try_from(it).ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +125,7 @@ mod tests {
             "found": true,
             "blocks": 1,
             "records": 3,
+            "broker": { "sessions": 1, "wills": 0, "waiting": 2, "retained": 1, "cleared": true },
             "rotation": rotation,
             "waits": null,
             "proof": proof,
@@ -115,6 +133,7 @@ mod tests {
         });
         insta::assert_snapshot!(text("porch", &erased), @"
         Erased porch: 3 records in 1 block, and its keys.
+        The broker forgot 1 session, 0 wills, 2 waiting messages and 1 retained message.
         Epoch 2 is current, and epoch 1 destroyed; keys wrapped anew: 41. Keys of an epoch destroyed before: their data does not open: 1.
         Proof: entries 12 and 13 of the vault's log, of subject 89ab.
         Keep this checkpoint, and `stockade vault verify-log --old` holds the log to it:

@@ -3,14 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use stockade_vault::{Access, Cursor, Erased, Export, Role, Subject};
+use stockade_gateway::name::DeviceName;
+use stockade_vault::{Access, Cursor, Erased, Export, Forgotten, Role, Subject};
+use tokio::runtime::Handle;
 
 use crate::api::records::{vault, vault_problem};
 use crate::api::{Asked, Body};
 use crate::fleet;
 use crate::gate::By;
 use crate::http::Problem;
-use crate::state::Shared;
+use crate::state::{App, Shared};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,10 +68,21 @@ pub(crate) async fn erased(
     };
     let subject = subject(app, &access, body.device, body.model)?;
     app.blocking(move |app| {
-        let erased = vault(app)?.erase(&access, &subject, body.defer, app.now());
+        let broker = || forgotten(app, &subject);
+        let erased = vault(app)?.erase(&access, &subject, body.defer, broker, app.now());
         erased.map_err(vault_problem)
     })
     .await
+}
+
+/// Has the broker forget the device, where it runs in this process. Blocks.
+fn forgotten(app: &App, subject: &Subject) -> Result<Option<Forgotten>, String> {
+    let device = DeviceName::new(&subject.model, &subject.device);
+    match (&app.state.forget, device) {
+        (Some(forget), Ok(device)) => Handle::current().block_on(forget(device)).map(Some),
+        // What is no name of a device has nothing there.
+        _ => Ok(None),
+    }
 }
 
 pub(crate) async fn export(

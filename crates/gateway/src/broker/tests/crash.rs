@@ -20,7 +20,7 @@ use super::world::{Client, How, KEPT, V5, V311, World};
     clippy::use_debug,
     reason = "compared, and read by people when it differs"
 )]
-fn dump(broker: &Broker) -> String {
+pub(super) fn dump(broker: &Broker) -> String {
     let mut out = String::new();
     for slot in broker.by_client.values() {
         let s = broker.sessions.get(*slot).unwrap();
@@ -71,7 +71,7 @@ fn dump(broker: &Broker) -> String {
 }
 
 /// Waits until everything is on disk: reading gives durable records only.
-fn all_durable(world: &World) {
+pub(super) fn all_durable(world: &World) {
     let last = world.disk.last();
     let mut durable = world.disk.durable();
     while durable.borrow_and_update().get() < last.get() {
@@ -80,7 +80,7 @@ fn all_durable(world: &World) {
 }
 
 /// A new broker from the journal up to `until`.
-fn read_back(world: &World, until: u64) -> Broker {
+pub(super) fn read_back(world: &World, until: u64) -> Broker {
     all_durable(world);
     let bus: Arc<dyn Bus> = Arc::<super::world::Disk>::clone(&world.disk);
     let mut broker = Broker::new(world.broker.limits.clone(), bus, Arc::default());
@@ -110,6 +110,7 @@ enum Op {
     Ack(usize, u8, u16),
     Pass(u64),
     Narrow(usize, u32),
+    Forget(usize),
 }
 
 const NAMES: [&str; 4] = ["a", "a/2", "b", "c"];
@@ -134,6 +135,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..4usize, 0..4u8, 1..9u16).prop_map(|(c, k, id)| Op::Ack(c, k, id)),
         1 => (0..20u64).prop_map(Op::Pass),
         1 => (0..4usize, 2..9u32).prop_map(|(c, v)| Op::Narrow(c, v)),
+        1 => (0..4usize).prop_map(Op::Forget),
     ]
 }
 
@@ -211,6 +213,9 @@ fn apply(world: &mut World, clients: &mut [Option<Client>; 4], n: usize, op: &Op
             let device = NAMES[c].split('/').next().unwrap();
             let policy = super::world::policy(device, version, filter, false);
             world.turn(|b, out| b.set_policy(&policy, out));
+        }
+        Op::Forget(c) => {
+            world.forget(NAMES[c].split('/').next().unwrap());
         }
     }
 }

@@ -44,12 +44,15 @@ topic = "FILTER"
 x = { use = "keep" }
 "#;
 
+fn source(version: u32, filter: &str) -> String {
+    PROFILE
+        .replace("VERSION", &version.to_string())
+        .replace("FILTER", filter)
+}
+
 /// What `id` may do: publish to a few topics, subscribe to what `filter` allows.
 pub(super) fn policy(id: &str, version: u32, filter: &str, quarantined: bool) -> Arc<Policy> {
-    let source = PROFILE
-        .replace("VERSION", &version.to_string())
-        .replace("FILTER", filter);
-    let profile = stockade_profile::parse(&source).unwrap();
+    let profile = stockade_profile::parse(&source(version, filter)).unwrap();
     Policy::compile(&profile, &DeviceName::new("cam", id).unwrap(), quarantined)
 }
 
@@ -90,6 +93,12 @@ impl Bus for Disk {
     }
     fn last(&self) -> Seq {
         self.journal.last()
+    }
+    fn part(&self) {
+        self.journal.part();
+    }
+    fn first(&self) -> Seq {
+        self.journal.first()
     }
 }
 
@@ -363,6 +372,18 @@ impl World {
     pub(super) fn drop_connection(&mut self, client: &Client) {
         let handle = client.handle.unwrap();
         self.turn(|b, out| b.handle_lost(handle, out));
+    }
+
+    /// Forgets a device to the end.
+    pub(super) fn forget(&mut self, device: &str) -> Forgotten {
+        let profile = stockade_profile::parse(&source(1, &self.filter)).unwrap();
+        let name = DeviceName::new("cam", device).unwrap();
+        let mut forgetting = Forgetting::new(Whose::new(name, Some(&profile)));
+        while !self
+            .turn(|broker, out| broker.forget(&mut forgetting, out))
+            .unwrap()
+        {}
+        forgetting.gone
     }
 
     /// The violations and alarms so far, forgotten afterwards.

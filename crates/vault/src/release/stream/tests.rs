@@ -307,9 +307,13 @@ fn with_a_device_goes_its_place_in_a_group_and_what_waits_of_it() {
         model: "meter-1".to_owned(),
         device: "device-7".to_owned(),
     };
-    let erased = place
-        .vault
-        .erase(&who(Role::Operator), &subject, false, at(DELAY + 2));
+    let erased = place.vault.erase(
+        &who(Role::Operator),
+        &subject,
+        false,
+        || Ok(None),
+        at(DELAY + 2),
+    );
     assert!(erased.unwrap().found);
     assert_eq!(place.count(MEMBERS), 15);
     place.tick(2 * DELAY);

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A guest's root is the host's own, read-only under a layer in memory, so every program is there by its path here. Its
-//! `/run`, `/tmp`, `/var/lib/stockade` and `/etc/stockade` are its own and empty at each boot; `/lab` is [`Guest::share`].
+//! `/run`, `/tmp`, `/var/lib/stockade` and `/etc/stockade` are its own and empty at each boot, so the checkout lies elsewhere; `/lab` is [`Guest::share`].
 //! What a test asks of a guest must be so, or the test ends there: these functions panic as an assertion would.
 
 pub(crate) mod debian;
@@ -63,6 +63,13 @@ pub fn lab(what: &str) -> Option<Lab> {
     if let Some((program, package)) = PROGRAMS.iter().find(|(program, _)| !there(program)) {
         say(&format!(
             "skipped: {what}: no {program} (`apt-get install {package}`)"
+        ));
+        return None;
+    }
+    let checkout = crate::tools::root();
+    if let Some(hidden) = ["/tmp", "/run"].iter().find(|it| checkout.starts_with(it)) {
+        say(&format!(
+            "skipped: {what}: the checkout is below {hidden}, and a guest has one of its own: move it"
         ));
         return None;
     }

@@ -188,7 +188,8 @@ fn services_under_a_real_busybox() {
         return;
     }
     fs::copy(busybox, root.join("bin/busybox")).expect("copied");
-    fs::remove_file(root.join("sbin/init")).expect("removed");
+    // A Debian may have systemd without its being the first program.
+    drop(fs::remove_file(root.join("sbin/init")));
     std::os::unix::fs::symlink("/bin/busybox", root.join("sbin/init")).expect("a link");
     // Programs that stay, under names of their own.
     for name in ["telnetd", "ftpd"] {

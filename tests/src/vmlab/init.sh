@@ -34,22 +34,10 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /dev/pts /dev/shm /lab /var/lib/stockade /etc/stockade
 mount -t devpts devpts /dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+for folder in /dev/shm /tmp; do mount -t tmpfs -o mode=1777 tmpfs $folder; done
 for folder in /var/lib/stockade /etc/stockade; do mount -t tmpfs -o mode=755 tmpfs $folder; done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576 lab /lab
 . /lab/.vm/settings
-# Where the checkout itself lies below /tmp, it stays in sight.
-kept=
-case $MODULES in
-/tmp/*)
-    kept=${MODULES#/tmp/}
-    kept=${kept%%/*}
-    mkdir -p /run/kept
-    mount --bind /tmp/$kept /run/kept
-    ;;
-esac
-mount -t tmpfs -o mode=1777 tmpfs /tmp
-[ -z "$kept" ] || { mkdir /tmp/$kept && mount --move /run/kept /tmp/$kept; }
 # The host may have a folder of that name, so a link would not do.
 mkdir -p /lib/modules/$(uname -r)
 mount --bind $MODULES /lib/modules/$(uname -r)

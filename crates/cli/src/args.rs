@@ -117,7 +117,7 @@ pub(crate) struct Up {
     /// Start demo devices beside it: four of different kinds and a street of meters; listen on this machine only
     #[arg(long)]
     pub(crate) demo: bool,
-    /// Also listen for constrained devices on a bearer of short range: serial:PATH[@BAUD], nfc[:READER], ble[:CONTROLLER]; may be given more than once
+    /// Also listen for constrained devices on a bearer of short range: `serial:PATH[@BAUD]`, `nfc[:READER]`, `ble[:CONTROLLER]`; may be given more than once
     #[arg(long, value_name = "BEARER")]
     pub(crate) bearer: Vec<String>,
 }

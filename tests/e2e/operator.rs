@@ -81,6 +81,48 @@ fn profile_check_reports_every_fault_with_its_place_and_a_suggestion() -> Result
     Ok(())
 }
 
+/// One that keeps readable what names somebody; that it was taken is an event.
+fn a_refused_policy_is_taken_on_the_operators_word_only(gateway: &Gateway) -> Result<()> {
+    let version = || -> Result<Value> {
+        Ok(gateway.json(&["profile", "list"])?["models"][0]["version"].clone())
+    };
+    let leaky = probe(
+        gateway,
+        4,
+        "owner-email = { use = \"drop\" }",
+        "owner-email = { use = \"keep\", role = \"direct\" }",
+    )?;
+    let (code, said) = with(gateway, &["profile", "install", &leaky])?;
+    assert!(
+        code == 2
+            && said.contains("data.reading.owner-email: a direct identifier is stored readable")
+            && said.contains("--allow-policy-findings"),
+        "{code}: {said}"
+    );
+    assert_eq!(version()?, 2, "{said}");
+    let add = ["device", "add", "--model", "probe", "porch"];
+    gateway.cli(&add)?;
+    gateway.cli(&["profile", "install", &leaky, "--allow-policy-findings"])?;
+    assert_eq!(version()?, 4);
+    let add = ["device", "add", "--model", "probe", "hall"];
+    let (code, said) = with(gateway, &add)?;
+    assert!(
+        code == 2 && said.contains("data.reading.owner-email"),
+        "{code}: {said}"
+    );
+    gateway.cli(&[&add[..], &["--allow-policy-findings"]].concat())?;
+    for what in [
+        "profile of probe version 4 was installed",
+        "probe/hall was added",
+    ] {
+        gateway.event("the operator's word", |event| {
+            let reason = event["reason"].as_str().unwrap_or_default();
+            reason.starts_with(what) && reason.contains("its policy is refused")
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_signed_profile_is_taken_from_a_trusted_key_only_and_never_goes_back() -> Result<()> {
     // Relative to the file that names it, wherever the gateway is started.
@@ -150,41 +192,7 @@ fn a_signed_profile_is_taken_from_a_trusted_key_only_and_never_goes_back() -> Re
     let file = probe(&gateway, 2, "4096", "4097")?;
     let (code, said) = with(&gateway, &["profile", "install", &file])?;
     assert!(code == 2 && said.contains("version"), "{code}: {said}");
-    // One that keeps readable what names somebody is taken on the operator's word only, which is an event.
-    let leaky = probe(
-        &gateway,
-        4,
-        "owner-email = { use = \"drop\" }",
-        "owner-email = { use = \"keep\", role = \"direct\" }",
-    )?;
-    let (code, said) = with(&gateway, &["profile", "install", &leaky])?;
-    assert!(
-        code == 2
-            && said.contains("data.reading.owner-email: a direct identifier is stored readable")
-            && said.contains("--allow-policy-findings"),
-        "{code}: {said}"
-    );
-    assert_eq!(version()?, 2, "{said}");
-    let add = ["device", "add", "--model", "probe", "porch"];
-    gateway.cli(&add)?;
-    gateway.cli(&["profile", "install", &leaky, "--allow-policy-findings"])?;
-    assert_eq!(version()?, 4);
-    let add = ["device", "add", "--model", "probe", "hall"];
-    let (code, said) = with(&gateway, &add)?;
-    assert!(
-        code == 2 && said.contains("data.reading.owner-email"),
-        "{code}: {said}"
-    );
-    gateway.cli(&[&add[..], &["--allow-policy-findings"]].concat())?;
-    for what in [
-        "profile of probe version 4 was installed",
-        "probe/hall was added",
-    ] {
-        gateway.event("the operator's word", |event| {
-            let reason = event["reason"].as_str().unwrap_or_default();
-            reason.starts_with(what) && reason.contains("its policy is refused")
-        })?;
-    }
+    a_refused_policy_is_taken_on_the_operators_word_only(&gateway)?;
     gateway.stop()?;
     gateway.up()?;
     let (code, said) = with(&gateway, &["profile", "install", "probe-1.cose"])?;

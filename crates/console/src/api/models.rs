@@ -167,18 +167,19 @@ pub(super) async fn install(
             };
             Ok(Json(body).into_response())
         }
-        Err(NotInstalled::Problem(problem)) => Err(problem),
-        Err(NotInstalled::Policy(faults)) => {
-            let body = FaultsBody {
-                error: "what the profile says of its data is known to fail; nothing was installed"
-                    .to_owned(),
-                help: "write what is said there, or go on all the same: --allow-policy-findings"
-                    .to_owned(),
-                faults,
-            };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
-        }
-        Err(NotInstalled::Faults(faults)) => {
+        Err(why) => not_installed(why),
+    }
+}
+
+fn not_installed(why: NotInstalled) -> Result<Response, Problem> {
+    let (error, help, faults) = match why {
+        NotInstalled::Problem(problem) => return Err(problem),
+        NotInstalled::Policy(faults) => (
+            "what the profile says of its data is known to fail; nothing was installed".to_owned(),
+            "write what is said there, or go on all the same: --allow-policy-findings".to_owned(),
+            faults,
+        ),
+        NotInstalled::Faults(faults) => {
             let (error, help) = match faults.as_slice() {
                 // Sound in itself; `profile check` would find nothing.
                 [only] if only.place.is_none() => {
@@ -192,12 +193,13 @@ pub(super) async fn install(
                     "`stockade profile check FILE` shows each with its place".to_owned(),
                 ),
             };
-            let body = FaultsBody {
-                error,
-                help,
-                faults,
-            };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+            (error, help, faults)
         }
-    }
+    };
+    let body = FaultsBody {
+        error,
+        help,
+        faults,
+    };
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
 }

@@ -289,6 +289,13 @@ fn planted_in(folder: &std::path::Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// What waits for the device in a session that outlives its connection.
+fn listen(device: &Device, more: &[&str]) -> Result<String> {
+    let arguments = ["-c", "-q", "1", "-t", "probe/+/report", "-W", "15"];
+    let mut command = device.mosquitto("mosquitto_sub", "mqttv311", &arguments);
+    succeed(command.args(more))
+}
+
 #[test]
 fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() -> Result<()> {
     if tools_are_missing() {
@@ -300,11 +307,6 @@ fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() 
         gateway.enrol("probe", "porch")?,
         gateway.enrol("probe", "hall")?,
     );
-    let listen = |hall: &Device, more: &[&str]| {
-        let arguments = ["-c", "-q", "1", "-t", "probe/+/report", "-W", "15"];
-        let mut command = hall.mosquitto("mosquitto_sub", "mqttv311", &arguments);
-        succeed(command.args(more))
-    };
     // A session that outlives its connection: what comes is queued for it.
     listen(&hall, &["-E"])?;
     let report = "probe/porch/report";
@@ -355,14 +357,23 @@ fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() 
     }
     assert!(listen(&hall, &["-C", "1"])?.contains("planted-retained"));
     assert!(gateway.cli(&asked)?.contains("planted-kept-value"));
+    the_broker_forgets_what_is_erased(&mut gateway, porch, hall)?;
+    gateway.stop()
+}
 
-    // Until it is erased: the broker has nothing of it either, now and after it was killed.
+/// The broker has nothing of it either, now and after it was killed.
+fn the_broker_forgets_what_is_erased(
+    gateway: &mut Gateway,
+    mut porch: Device,
+    mut hall: Device,
+) -> Result<()> {
+    let report = "probe/porch/report";
     let erase = |gateway: &Gateway, device: &str| {
         gateway.cli(&["vault", "erase", device, "--reason", "x", "--yes"])
     };
     let output = porch.publish("mqttv5", "1", report, "planted-for-hall")?;
     assert!(output.status.success(), "{}", text(&output));
-    let erased = erase(&gateway, "porch")?;
+    let erased = erase(gateway, "porch")?;
     assert!(
         erased.contains("\nThe broker forgot 0 sessions, 0 wills, ")
             && erased.contains(" and 1 retained message.\n")
@@ -375,19 +386,19 @@ fn a_stolen_data_directory_and_the_loudest_log_show_nothing_that_devices_sent() 
     porch.port = gateway.address("mqtt")?.port();
     hall.port = porch.port;
     let nothing = "forgot 0 sessions, 0 wills, 0 waiting messages and 0 retained messages.";
-    let again = erase(&gateway, "porch")?;
+    let again = erase(gateway, "porch")?;
     assert!(again.contains(nothing), "{again}");
     // The other device's session is still there, and gets what comes now.
     let output = porch.publish("mqttv5", "1", report, "fresh")?;
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(listen(&hall, &["-C", "1"])?.trim(), "fresh");
     // A device has its keys from its enrolment on, although it sent nothing for the vault.
-    let erased = erase(&gateway, "hall")?;
+    let erased = erase(gateway, "hall")?;
     assert!(
         erased.starts_with(
             "Erased hall: 0 records in 0 blocks, and its keys.\nThe broker forgot 1 session"
         ),
         "{erased}"
     );
-    gateway.stop()
+    Ok(())
 }

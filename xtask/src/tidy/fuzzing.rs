@@ -51,7 +51,9 @@ fn profiles(manifest: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut section = None;
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
-            let its = line.starts_with("[profile.dev")
+            let its = ["[profile.dev]", "[profile.dev."]
+                .iter()
+                .any(|start| line.starts_with(start))
                 && !line.starts_with("[profile.dev.package.stockade-");
             section = its.then_some(line);
         } else if let Some(section) = section
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn settings_for_dev_builds_are_compared_without_comments_and_our_own_packages() {
-        let product = "[profile.dev]\ndebug = 1\n\n# C.\n[profile.dev.package.\"*\"]\nopt-level = 1\n[profile.dev.package.stockade-x]\nopt-level = 2\n[profile.release]\nlto = true\n";
+        let product = "[profile.dev]\ndebug = 1\n\n# C.\n[profile.dev.package.\"*\"]\nopt-level = 1\n[profile.dev.package.stockade-x]\nopt-level = 2\n[profile.device]\nlto = true\n";
         let same = "[profile.dev]\ndebug = 1\n[profile.dev.package.\"*\"]\nopt-level = 1\n";
         assert_eq!(profiles(product), profiles(same));
         let other = same.replace("opt-level = 1", "opt-level = 1\ndebug = false");

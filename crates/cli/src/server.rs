@@ -150,14 +150,7 @@ impl Server {
             stockade_console::admin_router(state),
             wait(),
         ));
-        let vault = Arc::clone(&kept.vault);
-        tasks.spawn(tasks::stream_vault(vault, stopped.clone()));
-        tasks.spawn(tasks::make_keys(
-            Arc::clone(kept.vault.keys()),
-            Arc::clone(&kept.registry),
-            stopped.clone(),
-        ));
-        tasks.spawn(tasks::feed_vault(kept.vault, kept.bus, stopped.clone()));
+        tend_vault(&mut tasks, &kept, &stopped);
         tasks.spawn(evidence::run(
             kept.judge,
             mqtt.handle(),
@@ -258,6 +251,16 @@ impl Server {
             tracing::debug!(%error, "cannot remove run/addresses.json");
         }
     }
+}
+
+/// What goes on in the vault beside what it is asked.
+fn tend_vault(tasks: &mut JoinSet<()>, kept: &Kept, stopped: &watch::Receiver<bool>) {
+    let vault = || Arc::clone(&kept.vault);
+    tasks.spawn(tasks::stream_vault(vault(), stopped.clone()));
+    let bus = Arc::clone(&kept.bus);
+    tasks.spawn(tasks::feed_vault(vault(), bus, stopped.clone()));
+    let (keys, registry) = (Arc::clone(vault().keys()), Arc::clone(&kept.registry));
+    tasks.spawn(tasks::make_keys(keys, registry, stopped.clone()));
 }
 
 fn est(

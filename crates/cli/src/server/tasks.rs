@@ -137,7 +137,7 @@ pub(crate) async fn make_keys(
     let mut changes = registry.changes();
     let mut news = registry.list(OffsetDateTime::now_utc());
     loop {
-        let devices: Vec<_> = news.into_iter().filter_map(enrolled).collect();
+        let devices: Vec<_> = news.iter().filter_map(enrolled).collect();
         let worker = Arc::clone(&keys);
         let made = tokio::task::spawn_blocking(move || {
             let mut made = devices.chunks(KEYS).map(|some| worker.introduce(some));
@@ -165,7 +165,7 @@ pub(crate) async fn make_keys(
 }
 
 /// The subject of a device that may send.
-fn enrolled(record: DeviceRecord) -> Option<Subject> {
+fn enrolled(record: &DeviceRecord) -> Option<Subject> {
     match record.state {
         State::Active | State::Quarantined { .. } => Some(Subject {
             model: record.name.model.to_string(),

@@ -46,6 +46,7 @@ fn a_device_is_installed_judged_quarantined_mended_and_released() -> Result<()> 
     lab.gateway.cli(&["device", "command", "porch", "apply"])?;
     lab.event("released from quarantine")?;
     lab.posture("porch", "something is wrong", false)?;
+    lab.posture("porch", "mend what is found: carried out", true)?;
     assert_eq!(lab.gateway.state("porch")?, "active");
     assert_ne!(lab.shell("grep ^pi: /etc/shadow")?, before);
 

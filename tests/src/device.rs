@@ -228,7 +228,7 @@ impl Device {
         command
     }
 
-    /// `mosquitto_sub` as this device, once its subscription was answered. What comes is printed a line each, behind [`GOT`].
+    /// `mosquitto_sub` as this device, once its subscription was answered. Its messages are told by [`Listening::got`].
     pub fn listens(&self, version: &str, arguments: &[&str]) -> Result<Listening> {
         let plain = self.mosquitto("mosquitto_sub", version, arguments);
         // By itself it keeps what it prints into a pipe until there is much of it.

@@ -1,7 +1,7 @@
 //! The Bluetooth LE bearer: CoAP messages over L2CAP channels and over GATT, by a controller that is ours alone.
 //!
-//! The host stack is this folder, and only what a central needs (decision 0264): [`hci`] what a controller understands,
-//! [`l2cap`] and [`att`] what a peer says, [`peer`] a connection, [`queue`] and [`central`] who is connected when. No pairing, no bond, no name: a radio's address
+//! The host stack is this folder, and only what a central needs (decision 0264): `hci` what a controller understands,
+//! `l2cap` and `att` what a peer says, `peer` a connection, `queue` and `central` who is connected when. No pairing, no bond, no name: a radio's address
 //! says where an answer goes, and OSCORE says who speaks.
 
 mod att;

@@ -87,7 +87,7 @@ pub struct To {
 pub enum ProtectError {
     /// The context has expired, saw too many forgeries, or has no numbers left: new keys are due.
     Ended,
-    /// The number is not kept yet: [`Context::keep_ahead`] comes first.
+    /// The number is not kept yet: [`super::Context::keep_ahead`] comes first.
     NotKept,
     /// It does not fit the buffer.
     Full,
@@ -135,7 +135,7 @@ pub enum Refused {
     Replayed,
     /// Its tag is not right.
     NotAuthentic,
-    /// We restarted, and it may be from before: to be answered with [`Context::challenge`].
+    /// We restarted, and it may be from before: to be answered with [`super::Context::challenge`].
     NotFresh(Owed),
     /// The cryptography itself failed.
     Crypto(CryptoError),

@@ -190,8 +190,8 @@ mod tests {
         (folder, tries)
     }
 
-    fn host(n: u32) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + n)))
+    fn host(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + n))
     }
 
     /// A count that keeps whoever waits for it waiting for the longest time.
@@ -203,46 +203,53 @@ mod tests {
     #[test]
     fn who_never_failed_waits_for_nobody_and_who_failed_waits_for_all_until_a_day_went_by() {
         let (_folder, mut tries) = tries();
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), 0);
-        assert!(tries.count(host(1), 1_000).unwrap());
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), MOST_WAIT);
-        assert_eq!(tries.wait(host(1), Count::default(), 1_000), 0);
-        assert_eq!(tries.wait(host(2), SIEGE, 1_000), 0);
+        assert_eq!(tries.wait(Some(host(1)), SIEGE, 1_000), 0);
+        assert!(tries.count(Some(host(1)), 1_000).unwrap());
+        assert_eq!(tries.wait(Some(host(1)), SIEGE, 1_000), MOST_WAIT);
+        assert_eq!(tries.wait(Some(host(1)), Count::default(), 1_000), 0);
+        assert_eq!(tries.wait(Some(host(2)), SIEGE, 1_000), 0);
         assert_eq!(tries.wait(None, SIEGE, 1_000), 0);
         let later = Count {
             at: 1_000 + REST,
             ..SIEGE
         };
-        assert_eq!(tries.wait(host(1), later, 1_000 + REST), 0);
+        assert_eq!(tries.wait(Some(host(1)), later, 1_000 + REST), 0);
     }
 
     #[test]
     fn who_was_right_waits_for_itself_alone_also_after_a_restart() {
         let (folder, mut tries) = tries();
-        tries.count(host(1), 1_000).unwrap();
-        tries.right(host(1), 1_000).unwrap();
+        tries.count(Some(host(1)), 1_000).unwrap();
+        tries.right(Some(host(1)), 1_000).unwrap();
         let mut tries = Tries::open(folder.path()).unwrap();
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), 0);
+        assert_eq!(tries.wait(Some(host(1)), SIEGE, 1_000), 0);
         for _ in 0..=FREE {
-            assert!(!tries.count(host(1), 1_000).unwrap(), "others do not wait");
+            assert!(
+                !tries.count(Some(host(1)), 1_000).unwrap(),
+                "others do not wait"
+            );
         }
-        assert_eq!(tries.wait(host(1), Count::default(), 1_000), 2);
+        assert_eq!(tries.wait(Some(host(1)), Count::default(), 1_000), 2);
         tries.forget().unwrap();
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), 0, "as if it were new");
-        tries.count(host(1), 1_000).unwrap();
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), MOST_WAIT);
+        assert_eq!(
+            tries.wait(Some(host(1)), SIEGE, 1_000),
+            0,
+            "as if it were new"
+        );
+        tries.count(Some(host(1)), 1_000).unwrap();
+        assert_eq!(tries.wait(Some(host(1)), SIEGE, 1_000), MOST_WAIT);
     }
 
     #[test]
     fn sources_without_end_share_one_count_and_memory_has_a_bound() {
         let (_folder, mut tries) = tries();
         for n in 0..400 {
-            if tries.wait(host(n), SIEGE, 1_000) == 0 {
-                tries.count(host(n), 1_000).unwrap();
+            if tries.wait(Some(host(n)), SIEGE, 1_000) == 0 {
+                tries.count(Some(host(n)), 1_000).unwrap();
             }
         }
         assert_eq!(tries.kept.sources.len(), MOST_SOURCES);
-        assert_eq!(tries.wait(host(400), SIEGE, 1_000), MOST_WAIT);
+        assert_eq!(tries.wait(Some(host(400)), SIEGE, 1_000), MOST_WAIT);
         for n in 0..20 {
             let owner = Some(IpAddr::V6(Ipv6Addr::from_bits(n)));
             tries
@@ -264,6 +271,6 @@ mod tests {
         assert_eq!(tries.wait(of("2001:db8:0:1::3"), SIEGE, 1_000), 0);
         assert_eq!(tries.wait(of("2001:db8::1"), SIEGE, 1_000), 0);
         tries.count(of("::ffff:192.0.2.1"), 1_000).unwrap();
-        assert_eq!(tries.wait(host(1), SIEGE, 1_000), MOST_WAIT);
+        assert_eq!(tries.wait(Some(host(1)), SIEGE, 1_000), MOST_WAIT);
     }
 }

@@ -23,32 +23,20 @@ pub(crate) async fn run(
             id,
             allow_policy_findings,
             constrained: asked,
-        } if asked.constrained => {
+        } => {
             let named = json!({
                 "model": model,
                 "id": id,
                 "allow-policy-findings": allow_policy_findings,
             });
-            (
-                constrained::add(admin, (model, id), named, asked).await?,
-                constrained::text,
-            )
-        }
-        Device::Add {
-            model,
-            id,
-            allow_policy_findings,
-            ..
-        } => {
-            let asked = json!({
-                "model": model,
-                "id": id,
-                "allow-policy-findings": allow_policy_findings,
-            });
-            (
-                with_id(admin.post("/api/v1/devices", &asked).await?, id),
-                added_text,
-            )
+            if asked.constrained {
+                let name = (&**model, &**id);
+                let added = constrained::add(admin, name, named, asked).await?;
+                (added, constrained::text)
+            } else {
+                let added = admin.post("/api/v1/devices", &named).await?;
+                (with_id(added, id), added_text)
+            }
         }
         Device::Code { id } => (
             with_id(admin.post(&path(id, "/code"), &json!({})).await?, id),

@@ -204,8 +204,13 @@ fn an_analyst_is_told_no_exact_number_of_devices_by_risk_dry_run_refusal_or_erro
     );
     let exact = with_k(&who(Role::Operator), 239).unwrap_err().to_string();
     assert!(exact.contains("it has 238 subjects"), "{exact}");
+}
 
-    // One device in a time is told as none is, and that somebody asked is in the log.
+#[test]
+fn an_analyst_is_told_of_one_device_in_a_time_as_of_none_and_that_it_was_asked_is_in_the_log() {
+    let dir = TempDir::new().unwrap();
+    let place = homes(&dir, "quasi");
+    let analyst = who(Role::Analyst);
     let hour = 3_600;
     let mut late = record(
         "home-7",

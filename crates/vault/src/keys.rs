@@ -456,25 +456,11 @@ pub(crate) fn push_with_length(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(2 * bytes.len()));
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(half.into(), 16));
-        }
-    }
-    out
+    Zeroizing::new(base16ct::lower::encode_string(bytes))
 }
 
 pub(crate) fn from_hex(text: &str) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
-    if text.len() != 2 * KEY_BYTES {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        for digit in pair {
-            let digit = u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
-            *byte = *byte << 4 | digit;
-        }
-    }
-    Some(key)
+    let written = base16ct::mixed::decode(text, &mut *key).ok()?.len();
+    (written == KEY_BYTES).then_some(key)
 }

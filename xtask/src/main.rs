@@ -17,6 +17,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask <chore>
 
+  prepare                       install what the tests need, and say what could not be had
   test [--fast] [--only NAME]   install what the tests need, then run every check
   tidy                          crate directions, pure crates, file sizes, links, decisions, fuzz targets
   fuzz [--seconds N] [TARGET]   fuzz one target or each in turn (needs a nightly toolchain)
@@ -24,6 +25,9 @@ usage: cargo xtask <chore>
   firmware [--provision FILE OUT | --where]
                                 build the constrained device of firmware/; put an individual's block into its sensor
   bench gateway [--quick]       measure the gateway beside other brokers, on the loopback
+  bench agent                   measure the agent and its helper: memory, page, a look at a system
+  bench audit                   measure audits beside sslscan, Lynis and checksec
+  bench link                    measure the link beside lakers and liboscore
   bench vault                   measure what the vault does to data beside pycanon and anjana
   bench firewall [--quick]      measure rulesets and their packets in network namespaces (needs root)
 ";
@@ -45,6 +49,7 @@ fn chore(arguments: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     match name.as_str() {
+        "prepare" => Ok(prepare::run()),
         "test" => test::run(rest),
         "tidy" => Ok(tidy::run()),
         "fuzz" => fuzz::run(rest),

@@ -1,7 +1,7 @@
 //! What the tests need on the machine: said aloud, then installed.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -303,7 +303,11 @@ const NEEDED: &[Needed] = &[
 ];
 
 /// Python packages that are put beside what cargo builds, and the one of each list that tests name to ask for all of it.
-const LISTS: [(&str, &str); 2] = [("link-peers", "aiocoap"), ("vault-judges", "pycanon")];
+const LISTS: [(&str, &str); 3] = [
+    ("link-peers", "aiocoap"),
+    ("profile-judge", "cwt"),
+    ("vault-judges", "pycanon"),
+];
 /// The same of the environment that has the clients.
 const CLIENTS: &str = "paho-mqtt";
 
@@ -321,6 +325,16 @@ impl Missing {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The chore: everything, and what could not be had.
+pub(crate) fn run() -> ExitCode {
+    let missing = everything();
+    if missing.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    out::problem(&format!("could not be had: {}", missing.names()));
+    ExitCode::FAILURE
 }
 
 /// Installs what is missing and says what is done.

@@ -187,42 +187,35 @@ fn openssl_reads_our_key_files_and_we_read_those_of_openssl() {
     );
 }
 
-/// A Python with cwt, cbor2 and cryptography, if there is one.
-fn python() -> Option<String> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-venv/bin/python");
-    let candidates = [
-        std::env::var("STOCKADE_PYTHON").ok(),
-        Some(venv.display().to_string()),
-        Some("python3".to_owned()),
-    ];
-    candidates.into_iter().flatten().find(|python| {
-        let probe = Command::new(python)
-            .args(["-c", "import cwt, cbor2, cryptography"])
-            .output();
-        probe.is_ok_and(|output| output.status.success())
+/// Python's cwt reads it, of `tests/profile-judge.txt`.
+fn judge(public: &Path, message: &Path) -> Option<Command> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let libraries = here.join("../../target/labs/python-profile-judge-1");
+    libraries.is_dir().then(|| {
+        let mut command = Command::new("python3");
+        command.env("PYTHONPATH", libraries);
+        command.arg(here.join("tests/data/verify.py"));
+        command.args([public, message]);
+        command
     })
 }
 
 #[test]
 fn others_verify_our_signature_and_read_our_bytes() {
-    let Some(python) = python() else {
-        println!("skipped: no Python with cwt, cbor2 and cryptography");
-        return;
-    };
     let dir = tempfile::tempdir().unwrap();
     let key = SigningKey::generate(&SystemRandom::new()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verify.py");
     let (public, message) = (
         dir.path().join("public.pem"),
         dir.path().join("profile.cose"),
     );
+    let Some(mut judge) = judge(&public, &message) else {
+        println!("skipped: cwt is not there (cargo xtask prepare)");
+        return;
+    };
     fs_err::write(&public, key.verifying_key().to_pem()).unwrap();
     let signed = sign(&camera(), &key);
     fs_err::write(&message, &signed).unwrap();
-    let output = run(Command::new(&python)
-        .arg(&script)
-        .arg(&public)
-        .arg(&message));
+    let output = run(&mut judge);
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         format!("signed by {}\nmodel cam-2 version 7\ncanonical\n", key.id())
@@ -232,12 +225,7 @@ fn others_verify_our_signature_and_read_our_bytes() {
     let mut forged = signed;
     forged[last] ^= 1;
     fs_err::write(&message, forged).unwrap();
-    let output = Command::new(&python)
-        .arg(&script)
-        .arg(&public)
-        .arg(&message)
-        .output()
-        .unwrap();
+    let output = judge.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
 }
 

@@ -117,7 +117,7 @@ fn system(root: &Path) -> bool {
     }
     if !system.join("lib/systemd/systemd").exists() {
         println!(
-            "skipped: no {}: `cargo xtask prepare` makes it",
+            "skipped: no {}: the tests of a device from outside make it",
             system.display()
         );
         return false;

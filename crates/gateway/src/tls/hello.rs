@@ -258,7 +258,7 @@ impl<'a> Hello<'a> {
         Some(hello)
     }
 
-    /// The versions offered, in the peer's order, without the reserved ones of RFC 8701.
+    /// The versions offered, in the peer's order; of SSL 3.0 and TLS, so without the reserved ones of RFC 8701.
     pub fn versions(&self) -> impl Iterator<Item = u16> + '_ {
         // RFC 8446 §4.2.1: without the extension, legacy_version alone speaks, and never for 1.3.
         let legacy = self
@@ -266,8 +266,8 @@ impl<'a> Hello<'a> {
             .is_none()
             .then(|| self.legacy_version.min(TLS12));
         pairs(self.versions)
-            .filter(|v| v.to_be_bytes().first() == Some(&3))
             .chain(legacy)
+            .filter(|v| v.to_be_bytes().first() == Some(&3))
     }
 
     /// Whether `version` is among those offered.

@@ -104,11 +104,7 @@ fn one(connection: &Connection, input: &Path, now: u64, all: &mut Imported) -> R
     };
     let bad = taking.bad;
     all.older = all.older.saturating_add(incoming.older);
-    let hex = sum
-        .as_ref()
-        .iter()
-        .fold(String::new(), |all, byte| all + &format!("{byte:02x}"));
-    incoming.finish(&hex, bad)?;
+    incoming.finish(&base16ct::lower::encode_string(sum.as_ref()), bad)?;
     Ok(())
 }
 

@@ -10,6 +10,10 @@ use crate::http::Problem;
 use crate::posture;
 use crate::state::{App, Command, Shared};
 
+/// What to do about a model that is not there.
+pub(crate) const WHICH_MODELS: &str =
+    "`stockade profile list`, or the page Models, shows which there are";
+
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
 
@@ -165,10 +169,7 @@ pub(crate) fn add_problem(error: AddError) -> Problem {
     let text = error.to_string();
     match error {
         AddError::Exists(_) => Problem::conflict(text, "choose another name"),
-        AddError::NoModel(_) => Problem::conflict(
-            text,
-            "`stockade profile list`, or the page Models, shows which there are",
-        ),
+        AddError::NoModel(_) => Problem::conflict(text, WHICH_MODELS),
         AddError::NotConstrained(_) => Problem::conflict(text, "add it without --constrained"),
         AddError::KeyInUse(_) => Problem::conflict(text, "read the label again"),
         AddError::NoNames => Problem::conflict(text, "remove devices that are no more"),

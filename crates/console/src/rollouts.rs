@@ -7,6 +7,7 @@ use stockade_gateway::name::ModelName;
 use stockade_gateway::rollout::{Plan, Refused, RolloutError, Rollouts, Share, View, WrongPlan};
 use time::Duration;
 
+use crate::act::WHICH_MODELS;
 use crate::http::Problem;
 use crate::state::{App, Shared};
 
@@ -83,12 +84,7 @@ pub(crate) async fn show(app: &Shared, id: u64) -> Result<View, Problem> {
 /// Starts one.
 pub(crate) async fn start(app: &Shared, asked: Start) -> Result<View, Problem> {
     let model = ModelName::new(asked.model.trim());
-    let model = model.map_err(|why| {
-        Problem::bad(
-            why.to_string(),
-            "`stockade profile list`, or the page Models, shows which there are",
-        )
-    })?;
+    let model = model.map_err(|why| Problem::bad(why.to_string(), WHICH_MODELS))?;
     let plan = plan(&asked).map_err(|why| {
         Problem::bad(
             why.to_string(),
@@ -169,10 +165,7 @@ fn problem(error: RolloutError) -> Problem {
 fn refused(why: &Refused) -> Problem {
     let text = why.to_string();
     match why {
-        Refused::NoModel(_) => Problem::not_found(
-            text,
-            "`stockade profile list`, or the page Models, shows which there are",
-        ),
+        Refused::NoModel(_) => Problem::not_found(text, WHICH_MODELS),
         Refused::Unknown(_) => Problem::not_found(text, "`stockade rollout list` shows all"),
         Refused::NoSlots(_) => {
             Problem::conflict(text, "`slots` in [updates] says where a system goes")

@@ -154,7 +154,9 @@ fn key(asked: &Constrained) -> anyhow::Result<Known> {
 }
 
 fn provisioning(answer: &Value, known: &Known) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let bytes = |name: &str| unhex(&field(answer, name)).context("the gateway's answer is damaged");
+    let bytes = |name: &str| {
+        base16ct::mixed::decode_vec(field(answer, name)).context("the gateway's answer is damaged")
+    };
     let (name, kid, gateway) = (field(answer, "name"), bytes("kid")?, bytes("gateway")?);
     let authority = SubjectPublicKeyInfoDer::from_pem_slice(field(answer, "authority").as_bytes())?;
     let mut buffer = [0; 256];
@@ -189,20 +191,6 @@ fn set(answer: &mut Value, name: &str, value: Value) {
     if let Some(fields) = answer.as_object_mut() {
         fields.insert(name.to_owned(), value);
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
-    Some(
-        digits
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d))
-            .collect(),
-    )
 }
 
 #[cfg(test)]
